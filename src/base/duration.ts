@@ -1,0 +1,39 @@
+import { MillraceError } from './errors.ts'
+
+const UNITS: Record<string, number> = {
+  ms: 1,
+  millisecond: 1,
+  s: 1_000,
+  second: 1_000,
+  m: 60_000,
+  minute: 60_000,
+  h: 3_600_000,
+  hour: 3_600_000,
+  d: 86_400_000,
+  day: 86_400_000,
+  week: 604_800_000,
+}
+
+/** A length of time in words: `'10 minutes'`, `'1 day'`, `'500 ms'`, `'90s'`. */
+export type Duration = string
+
+/** Milliseconds of a duration in words. Throws `invalid` / `bad-duration`. */
+export function durationMs(text: Duration, where: string): number {
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*$/i.exec(text) ?? /^\s*(\d+(?:\.\d+)?)\s*(ms|s)\s*$/i.exec(text)
+  const unit = match ? (UNITS[match[2]!.toLowerCase()] ?? (/^\s*[\d.]+\s*ms\s*$/i.test(text) ? 1 : undefined)) : undefined
+  if (!match || unit === undefined) {
+    throw new MillraceError('invalid', 'bad-duration', `${where}: '${text}' is not a duration.`, {
+      hint: "Write a number and a unit, such as '10 minutes', '1 day' or '500 ms'.",
+    })
+  }
+  return Math.round(Number(match[1]) * unit)
+}
+
+/** Milliseconds as people read them: `850 ms`, `2.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+export function formatMs(ms: number): string {
+  if (ms < 1_000) return `${Math.round(ms)} ms`
+  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`
+  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1_000)} s`
+  if (ms < 86_400_000) return `${Math.floor(ms / 3_600_000)} h ${Math.round((ms % 3_600_000) / 60_000)} min`
+  return `${Math.floor(ms / 86_400_000)} d ${Math.round((ms % 86_400_000) / 3_600_000)} h`
+}

@@ -1,0 +1,34 @@
+import { defineConfig } from 'vitest/config'
+
+// unit: `npm test`, under ten minutes. soak: long kill loops and fault sweeps, `npm run test:soak`, also run by CI.
+// interop: readers that are not ours, installed apart, `npm run test:interop`.
+const shared = {
+  resolve: { conditions: ['millrace-source'] },
+  ssr: { resolve: { conditions: ['millrace-source', 'node', 'import', 'default'] } },
+}
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        ...shared,
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/soak/**', 'test/interop/**'],
+          pool: 'forks',
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        ...shared,
+        test: { name: 'soak', include: ['test/soak/**/*.test.ts'], pool: 'forks', testTimeout: 3_600_000, fileParallelism: false },
+      },
+      {
+        ...shared,
+        test: { name: 'interop', include: ['test/interop/**/*.test.ts'], pool: 'forks', testTimeout: 600_000, fileParallelism: false },
+      },
+    ],
+  },
+})
