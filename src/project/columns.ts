@@ -116,3 +116,19 @@ export function typeName(type: ColumnType): string {
 export function sameType(a: ColumnType, b: ColumnType): boolean {
   return typeName(a) === typeName(b)
 }
+
+/** A type whose nested parts carry the lake's field ids. */
+export type IdentifiedType =
+  | { readonly kind: 'string' | 'int' | 'long' | 'double' | 'boolean' | 'date' | 'timestamp' | 'json' }
+  | { readonly kind: 'decimal'; readonly precision: number; readonly scale: number }
+  | { readonly kind: 'list'; readonly elementId: number; readonly element: IdentifiedType; readonly elementNullable: boolean }
+  | { readonly kind: 'struct'; readonly fields: readonly IdentifiedField[] }
+
+/** A field as stored: names may change, the id never does. */
+export interface IdentifiedField {
+  readonly id: number
+  readonly name: string
+  readonly type: IdentifiedType
+  readonly nullable: boolean
+  readonly doc?: string
+}
