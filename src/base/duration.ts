@@ -20,7 +20,9 @@ export type Duration = string
 /** Milliseconds of a duration in words. Throws `invalid` / `bad-duration`. */
 export function durationMs(text: Duration, where: string): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*$/i.exec(text) ?? /^\s*(\d+(?:\.\d+)?)\s*(ms|s)\s*$/i.exec(text)
-  const unit = match ? (UNITS[match[2]!.toLowerCase()] ?? (/^\s*[\d.]+\s*ms\s*$/i.test(text) ? 1 : undefined)) : undefined
+  const unit = match
+    ? (UNITS[match[2]!.toLowerCase()] ?? (/^\s*[\d.]+\s*ms\s*$/i.test(text) ? 1 : undefined))
+    : undefined
   if (!match || unit === undefined) {
     throw new MillraceError('invalid', 'bad-duration', `${where}: '${text}' is not a duration.`, {
       hint: "Write a number and a unit, such as '10 minutes', '1 day' or '500 ms'.",

@@ -32,7 +32,9 @@ export class MillraceError extends Error {
     this.code = code
     this.hint = details.hint
     this.context = Object.fromEntries(
-      Object.entries(details.context ?? {}).filter((entry): entry is [string, string | number | boolean] => entry[1] !== undefined),
+      Object.entries(details.context ?? {}).filter(
+        (entry): entry is [string, string | number | boolean] => entry[1] !== undefined,
+      ),
     )
   }
 
@@ -80,7 +82,10 @@ export function messageOf(error: unknown): string {
 
 /** A statement about the program itself. Never reachable by user input; stays on in production. */
 export function assert(condition: unknown, what: string): asserts condition {
-  if (!condition) throw new MillraceError('internal', 'assertion', `Assertion failed: ${what}`, { hint: 'This is a bug in Millrace; please report it.' })
+  if (!condition)
+    throw new MillraceError('internal', 'assertion', `Assertion failed: ${what}`, {
+      hint: 'This is a bug in Millrace; please report it.',
+    })
 }
 
 /** For the branch a complete switch cannot reach. */

@@ -69,7 +69,14 @@ export const t = {
   double: (): Column<number> => new Column({ kind: 'double' }),
   /** Exact decimal with `precision` digits (1 to 38), `scale` of them after the point. */
   decimal(precision: number, scale: number): Column<string> {
-    if (!Number.isInteger(precision) || precision < 1 || precision > 38 || !Number.isInteger(scale) || scale < 0 || scale > precision) {
+    if (
+      !Number.isInteger(precision) ||
+      precision < 1 ||
+      precision > 38 ||
+      !Number.isInteger(scale) ||
+      scale < 0 ||
+      scale > precision
+    ) {
       throw new MillraceError('invalid', 'bad-type', `t.decimal(${precision}, ${scale}) is not a decimal type.`, {
         hint: 'Precision is a whole number from 1 to 38, scale from 0 to the precision.',
       })
@@ -121,7 +128,12 @@ export function sameType(a: ColumnType, b: ColumnType): boolean {
 export type IdentifiedType =
   | { readonly kind: 'string' | 'int' | 'long' | 'double' | 'boolean' | 'date' | 'timestamp' | 'json' }
   | { readonly kind: 'decimal'; readonly precision: number; readonly scale: number }
-  | { readonly kind: 'list'; readonly elementId: number; readonly element: IdentifiedType; readonly elementNullable: boolean }
+  | {
+      readonly kind: 'list'
+      readonly elementId: number
+      readonly element: IdentifiedType
+      readonly elementNullable: boolean
+    }
   | { readonly kind: 'struct'; readonly fields: readonly IdentifiedField[] }
 
 /** A field as stored: names may change, the id never does. */

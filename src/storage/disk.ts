@@ -85,7 +85,9 @@ export const systemDisk: Disk = {
   },
   async stat(path) {
     try {
-      const { size, mtimeMs, isDirectory } = await fs.stat(path).then((s) => ({ size: s.size, mtimeMs: s.mtimeMs, isDirectory: s.isDirectory() }))
+      const { size, mtimeMs, isDirectory } = await fs
+        .stat(path)
+        .then((s) => ({ size: s.size, mtimeMs: s.mtimeMs, isDirectory: s.isDirectory() }))
       return { size, mtimeMs, directory: isDirectory }
     } catch (error) {
       if (isCode(error, 'ENOENT') || isCode(error, 'ENOTDIR')) return undefined
@@ -95,7 +97,8 @@ export const systemDisk: Disk = {
   async makeDirectory(path) {
     const first = await wrap(() => fs.mkdir(path, { recursive: true }), path)
     // A new directory is durable once its parent is synced; mkdir -p may have made several.
-    if (first !== undefined) for (let at = path; at.length >= first.length; at = dirname(at)) await systemDisk.syncDirectory(dirname(at))
+    if (first !== undefined)
+      for (let at = path; at.length >= first.length; at = dirname(at)) await systemDisk.syncDirectory(dirname(at))
   },
   rename: (from, to) => wrap(() => fs.rename(from, to), to),
   link: (from, to) => wrap(() => fs.link(from, to), to),
@@ -170,15 +173,28 @@ export function storageError(error: unknown, path: string): MillraceError {
         hint: 'Free space or move the data directory, then start again; nothing acknowledged is lost.',
       })
     case 'EIO':
-      return new MillraceError('corrupt', 'io-error', `The disk holding ${path} reported an input/output error (EIO).`, {
-        ...details,
-        hint: 'Check the device before starting again; nothing acknowledged before this is lost.',
-      })
+      return new MillraceError(
+        'corrupt',
+        'io-error',
+        `The disk holding ${path} reported an input/output error (EIO).`,
+        {
+          ...details,
+          hint: 'Check the device before starting again; nothing acknowledged before this is lost.',
+        },
+      )
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
-      return new MillraceError('denied', 'no-access', `${path} cannot be accessed (${code}).`, { ...details, hint: 'Check its owner and mode.' })
+      return new MillraceError('denied', 'no-access', `${path} cannot be accessed (${code}).`, {
+        ...details,
+        hint: 'Check its owner and mode.',
+      })
     default:
-      return new MillraceError('internal', 'io', `${path}: ${error instanceof Error ? error.message : String(error)}`, details)
+      return new MillraceError(
+        'internal',
+        'io',
+        `${path}: ${error instanceof Error ? error.message : String(error)}`,
+        details,
+      )
   }
 }

@@ -1,0 +1,114 @@
+import { MillraceError } from '../base/errors.ts'
+import { quoteIdentifier } from '../base/identifier.ts'
+import type { Dataset } from './dataset.ts'
+
+/** What may stand in `${…}` of a sql template. */
+export type SqlPart = Dataset | SqlTemplate | ParameterName | number | boolean | SqlText
+
+/** In an endpoint, `${'day'}` is the parameter of that name: bound, never spliced. */
+export type ParameterName = string
+
+/** Text put into SQL as it is. Made by `sql.raw`, `sql.identifier` and `sql.literal` only. */
+export class SqlText {
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
+/** SQL with its dependencies: `${orders}` is the dependency, so lineage needs no parser. */
+export class SqlTemplate {
+  readonly strings: readonly string[]
+  readonly parts: readonly SqlPart[]
+
+  constructor(strings: readonly string[], parts: readonly SqlPart[]) {
+    this.strings = strings
+    this.parts = parts
+  }
+
+  /** The datasets referred to, each once, in order of appearance. */
+  get datasets(): Dataset[] {
+    const found = new Set<Dataset>()
+    for (const part of this.parts) {
+      if (part instanceof SqlTemplate) for (const dataset of part.datasets) found.add(dataset)
+      else if (isDataset(part)) found.add(part)
+    }
+    return [...found]
+  }
+
+  /** The parameters referred to, each once. */
+  get parameters(): string[] {
+    const found = new Set<string>()
+    for (const part of this.parts) {
+      if (part instanceof SqlTemplate) for (const name of part.parameters) found.add(name)
+      else if (typeof part === 'string') found.add(part)
+    }
+    return [...found]
+  }
+
+  /** The SQL text, with datasets and parameters written by the caller. */
+  render(write: { dataset: (dataset: Dataset) => string; parameter: (name: string) => string }): string {
+    let text = this.strings[0] ?? ''
+    this.parts.forEach((part, i) => {
+      if (part instanceof SqlTemplate) text += part.render(write)
+      else if (part instanceof SqlText) text += part.text
+      else if (isDataset(part)) text += write.dataset(part)
+      else if (typeof part === 'string') text += write.parameter(part)
+      else text += String(part)
+      text += this.strings[i + 1] ?? ''
+    })
+    return text
+  }
+
+  /** The SQL as written, datasets by name and parameters as `$name`: for fingerprints, documentation and messages. */
+  toString(): string {
+    return this.render({ dataset: (d) => quoteIdentifier(d.name), parameter: (name) => `$${name}` }).trim()
+  }
+}
+
+function isDataset(part: SqlPart): part is Dataset {
+  return typeof part === 'object' && 'kind' in part && 'name' in part
+}
+
+interface SqlTag {
+  (strings: TemplateStringsArray, ...parts: SqlPart[]): SqlTemplate
+  /** Text spliced as it is; never pass user input. */
+  raw(text: string): SqlText
+  identifier(name: string): SqlText
+  literal(value: string | number | boolean | null): SqlText
+  /** Templates joined by a separator, `union all` for example. */
+  join(templates: readonly SqlTemplate[], separator: string): SqlTemplate
+}
+
+function tag(strings: TemplateStringsArray, ...parts: SqlPart[]): SqlTemplate {
+  parts.forEach((part, i) => {
+    const known =
+      typeof part === 'number' ||
+      typeof part === 'boolean' ||
+      typeof part === 'string' ||
+      (typeof part === 'object' && part !== null)
+    if (!known) {
+      throw new MillraceError(
+        'invalid',
+        'bad-sql-part',
+        `sql\`…\`: value ${i + 1} is ${part === undefined ? 'undefined' : String(part)}.`,
+        {
+          hint: 'Put a dataset, another sql`…`, a number, or an endpoint parameter name between ${ and }. An undefined dataset usually means an import cycle between project files.',
+        },
+      )
+    }
+  })
+  return new SqlTemplate([...strings], parts)
+}
+
+/** A SQL template: sql`select … from ${orders}`. */
+export const sql: SqlTag = Object.assign(tag, {
+  raw: (text: string) => new SqlText(text),
+  identifier: (name: string) => new SqlText(quoteIdentifier(name)),
+  literal: (value: string | number | boolean | null) =>
+    new SqlText(typeof value === 'string' ? `'${value.replaceAll("'", "''")}'` : String(value)),
+  join(templates: readonly SqlTemplate[], separator: string) {
+    const strings = templates.map((_, i) => (i === 0 ? '' : ` ${separator} `))
+    return new SqlTemplate([...strings, ''], templates)
+  },
+})

@@ -1,0 +1,102 @@
+import type { Duration } from '../base/duration.ts'
+import { DECLARED } from './dataset.ts'
+import { type Columns, type Field, type RowOf, fieldsOf } from './columns.ts'
+import type { Check } from './check.ts'
+import { type Place, callerPlace } from './place.ts'
+import type { Source } from './source.ts'
+
+/** How rows are laid out in the lake; pruning follows it. */
+export type PartitionBy =
+  | 'year'
+  | 'month'
+  | 'day'
+  | 'hour'
+  | { readonly column: string; readonly by: 'identity' | 'year' | 'month' | 'day' | 'hour' }
+  | { readonly column: string; readonly by: 'bucket'; readonly count: number }
+  | { readonly column: string; readonly by: 'truncate'; readonly width: number }
+
+export interface StreamOptions<C extends Columns> {
+  columns: C
+  /** The event-time column. Needed by interval tables, time partitions and a unique horizon. */
+  time?: keyof C & string
+  /** How long after the newest event an older one may still arrive in order. */
+  lateness?: Duration
+  /** Columns whose records keep their order and share a log partition. Default: the unique columns. */
+  key?: (keyof C & string) | readonly (keyof C & string)[]
+  /** Columns that identify an event: a second one is counted as a duplicate and dropped. Nulls compare equal. */
+  unique?: readonly (keyof C & string)[] | { columns: readonly (keyof C & string)[]; horizon: Duration }
+  /** Log partitions, one lane each. Default 1. */
+  partitions?: number
+  /** One transform of the time column by name, or a list of transforms. */
+  partitionBy?: PartitionBy | readonly PartitionBy[]
+  /** Fields not among the columns: `drop` (default), `keep` them in the json column `_extra`, or `quarantine` the record. */
+  unknown?: 'drop' | 'keep' | 'quarantine'
+  /** Row checks send rows to quarantine; dataset checks hold back the snapshot. */
+  checks?: readonly Check[]
+  source?: Source | readonly Source[]
+  /** How long received records are kept in the log after they are in the lake. Default: for ever. */
+  retention?: Duration
+  doc?: string
+}
+
+/** Append-only events. */
+export interface Stream<C extends Columns = Columns> {
+  readonly [DECLARED]: true
+  readonly kind: 'stream'
+  readonly name: string
+  readonly fields: readonly Field[]
+  readonly time: string | undefined
+  readonly lateness: Duration | undefined
+  readonly key: readonly string[]
+  readonly unique: { readonly columns: readonly string[]; readonly horizon: Duration | undefined } | undefined
+  readonly partitions: number
+  readonly partitionBy: readonly PartitionBy[]
+  readonly unknown: 'drop' | 'keep' | 'quarantine'
+  readonly checks: readonly Check[]
+  readonly sources: readonly Source[]
+  readonly retention: Duration | undefined
+  readonly doc: string | undefined
+  readonly place: Place | undefined
+  /** Only carries the row's type: `type Order = typeof orders.row`. */
+  readonly row: RowOf<C>
+}
+
+/**
+ * Declares a stream. Wrong options are found by `millrace plan`, all at once, with file and line.
+ *
+ *     export const orders = stream('orders', { columns: { order_id: t.string(), ordered_at: t.timestamp() }, time: 'ordered_at' })
+ */
+export function stream<const C extends Columns>(name: string, options: StreamOptions<C>): Stream<C> {
+  const unique =
+    options.unique === undefined
+      ? undefined
+      : 'columns' in options.unique
+        ? options.unique
+        : { columns: options.unique, horizon: undefined }
+  const key =
+    options.key === undefined ? (unique?.columns ?? []) : typeof options.key === 'string' ? [options.key] : options.key
+  return {
+    [DECLARED]: true,
+    kind: 'stream',
+    name,
+    fields: fieldsOf(options.columns),
+    time: options.time,
+    lateness: options.lateness,
+    key,
+    unique,
+    partitions: options.partitions ?? 1,
+    partitionBy: listOf(options.partitionBy),
+    unknown: options.unknown ?? 'drop',
+    checks: options.checks ?? [],
+    sources: listOf(options.source),
+    retention: options.retention,
+    doc: options.doc,
+    place: callerPlace(),
+    row: undefined as unknown as RowOf<C>,
+  }
+}
+
+function listOf<T>(value: T | readonly T[] | undefined): readonly T[] {
+  if (value === undefined) return []
+  return Array.isArray(value) ? (value as readonly T[]) : [value as T]
+}
