@@ -1,0 +1,136 @@
+/** A stream's durable log: the port. Adapters: `local/` (segment files); conformance suite: test/log/conformance.ts. */
+export interface StreamLog {
+  readonly stream: string
+  readonly partitions: readonly PartitionLog[]
+  /** Every source mark ever appended, by partition and offset; neighbours with equal marks are one entry. */
+  marks(): readonly Mark[]
+  /** Waits for appends under way, refuses new ones, releases files. */
+  close(): Promise<void>
+}
+
+/** One ordered slice of a stream. Offsets number its records from 0, without gaps. */
+export interface PartitionLog {
+  readonly partition: number
+  /** First offset still kept. */
+  readonly start: number
+  /** Offset of the next record to be acknowledged. */
+  readonly end: number
+  /** Offset up to which the lake has committed; `start` until told. */
+  readonly checkpoint: number
+  /** Raw bytes between checkpoint and end; exact at segment borders, in proportion to records within a segment. */
+  readonly backlogBytes: number
+  readonly backlogRecords: number
+  /** Bytes held on disk. */
+  readonly bytes: number
+
+  /**
+   * Adds records in the given order; resolves when they are durable. Buffers must not be changed before that.
+   *
+   * Errors: `unavailable`/`backlog-full` (too much waits for the disk), `invalid`/`append-too-large`,
+   * `invalid`/`bad-key`, `invalid`/`bad-mark`, `invalid`/`idempotency-mismatch`, `unavailable`/`log-closed`; after a failed write or fsync
+   * always the error that ended the log (`unavailable`/`disk-full`, `corrupt`/`io-error`, …).
+   */
+  append(batch: RecordBatch): Promise<Appended>
+
+  /**
+   * Seals what is acknowledged and returns the sealed segments that cover [from, end), oldest first. The first may begin
+   * before `from`. Errors as `segments`.
+   */
+  take(from: number): Promise<Segment[]>
+
+  /**
+   * Sealed segments that hold records at or after `from`, oldest first; the unsealed rest is not among them.
+   *
+   * Errors: `invalid`/`offset-gone` when retention has removed `from`; `corrupt`/`log-behind` when `from` lies beyond the end.
+   */
+  segments(from: number): Segment[]
+
+  /** The frames (appends) of a segment, in order: which lines of it are headers, when each arrived, its mark. */
+  frames(segment: Segment): Promise<readonly Frame[]>
+
+  /** The exact bytes, without the newline, of the records at these offsets, in the order asked. Errors: `invalid`/`not-in-segment`. */
+  readRecords(segment: Segment, offsets: readonly number[]): Promise<Buffer[]>
+
+  /** Keeps the files of segments listed until now on disk, whatever compaction and retention do, until the returned function is called. */
+  hold(): () => void
+
+  /** Tells that the lake holds everything below `offset`. Going back is ignored. Errors: `corrupt`/`log-behind` beyond the end. */
+  checkpointed(offset: number): void
+
+  /** Merges small sealed segments below the checkpoint into compressed ones. Returns the number of files merged away. */
+  compact(): Promise<number>
+
+  /** Removes oldest records, by whole files, that are below the checkpoint and past either bound. Returns the new start. */
+  retain(policy: Retention): Promise<number>
+
+  /** Reads everything back and checks it. Corruption found is returned, not thrown; only the first is reported. */
+  verify(): Promise<Verification>
+}
+
+export interface RecordBatch {
+  /** Complete lines, each ending in `\n`, none blank: one buffer, or several read as if concatenated. */
+  readonly lines: readonly Uint8Array[] | Uint8Array
+  /** Number of lines. */
+  readonly records: number
+  /** Idempotency key: a second append with it changes nothing and gets the first one's offsets. */
+  readonly key?: string
+  /** Where the records came from: any JSON value, kept for ever (see `marks`). */
+  readonly source?: unknown
+}
+
+/** Offsets [from, to) of an append. `repeated`: its key was known and nothing was written. */
+export interface Appended {
+  readonly from: number
+  readonly to: number
+  readonly repeated: boolean
+}
+
+/** A file of whole frames that will not change: NDJSON, headers among the records (docs/formats/log.md). Plain data. */
+export interface Segment {
+  readonly partition: number
+  readonly path: string
+  readonly compression: 'none' | 'zstd'
+  /** Offsets [from, to). */
+  readonly from: number
+  readonly to: number
+  /** Size on disk. */
+  readonly bytes: number
+  /** Size uncompressed, headers included. */
+  readonly rawBytes: number
+}
+
+/** One append within a segment. */
+export interface Frame {
+  /** Offset of its first record. */
+  readonly offset: number
+  readonly records: number
+  /** Line number of its header in the segment, from 0. Record `offset + i` is line `line + 1 + i`. */
+  readonly line: number
+  /** When it was appended, ms since the epoch. */
+  readonly atMs: number
+  readonly mark?: unknown
+}
+
+/** Records [offset, to) of a partition came from `mark`. */
+export interface Mark {
+  readonly partition: number
+  readonly offset: number
+  readonly to: number
+  readonly mark: unknown
+}
+
+export interface Retention {
+  /** Files whose newest record is older are removed. */
+  readonly ageMs?: number
+  /** Oldest files are removed until the partition holds no more than this on disk. */
+  readonly bytes?: number
+}
+
+export interface Verification {
+  readonly files: number
+  readonly frames: number
+  readonly records: number
+  readonly rawBytes: number
+  /** `corrupt`/`log-corrupt`, naming file and byte position. */
+  readonly corruption?: Error
+}
