@@ -1,0 +1,149 @@
+import {
+  BIGINT,
+  DOUBLE,
+  type DuckDBConnection,
+  type DuckDBDataChunk,
+  DuckDBScalarFunction,
+  type DuckDBVector,
+  TINYINT,
+  UBIGINT,
+} from '@duckdb/node-api'
+import { MillraceError } from '../base/errors.ts'
+import { STATE } from './gate.ts'
+import { SEEN, type SeenKeys } from './seen.ts'
+
+/** What a batch is, for the verdict on its records. */
+export interface BatchOrder {
+  /** Offset of the file's first record. */
+  readonly from: number
+  /** Line numbers of frame headers, ascending. */
+  readonly headerLines: readonly number[]
+  /** Offset ranges [from, to) to pass over: done before, or superseded by a newer version of their file. */
+  readonly skip: readonly (readonly [number, number])[]
+  /** The keys seen before, when the stream has a unique key. */
+  readonly seen: SeenKeys | undefined
+}
+
+/**
+ * Decides about each record of a batch, in order: the JavaScript side of the SQL function `gate(state, hash, hash, time)`,
+ * which returns the offset of an accepted record and NULL for any other. DuckDB calls it a vector (2,048 rows) at a time.
+ *
+ * Requires a single-threaded engine: the records of a file must come in their order.
+ */
+export class Verdict {
+  #order: BatchOrder | undefined
+  #line = 0
+  #offset = 0
+  #nextHeader = 0
+  accepted = 0
+  duplicates = 0
+  skipped = 0
+  /** Offsets of records that failed. */
+  bad: number[] = []
+  /** Of `bad`, those older than the unique horizon, and those that used the reserved field. */
+  tooOld = new Set<number>()
+  reserved = new Set<number>()
+
+  /** Makes the function known to a connection. */
+  register(connection: DuckDBConnection): void {
+    connection.registerScalarFunction(
+      DuckDBScalarFunction.create({
+        name: 'gate',
+        volatile: true,
+        specialHandling: true,
+        parameterTypes: [TINYINT, UBIGINT, UBIGINT, DOUBLE],
+        returnType: BIGINT,
+        mainFunction: (info, chunk, output) => {
+          try {
+            this.#decide(chunk, output)
+          } catch (error) {
+            info.setError(error instanceof Error ? error.message : String(error))
+          }
+        },
+      }),
+    )
+  }
+
+  begin(order: BatchOrder): void {
+    this.#order = order
+    this.#line = 0
+    this.#offset = order.from
+    this.#nextHeader = 0
+    this.accepted = this.duplicates = this.skipped = 0
+    this.bad = []
+    this.tooOld = new Set()
+    this.reserved = new Set()
+  }
+
+  /** Ends a batch. Throws corrupt/segment-mismatch when the file did not hold what its frames say. */
+  end(to: number): void {
+    const missing = this.#order!.headerLines.length - this.#nextHeader
+    if (this.#offset !== to || missing !== 0) {
+      throw new MillraceError(
+        'corrupt',
+        'segment-mismatch',
+        `A log segment holds ${this.#offset - this.#order!.from} records where its frames say ${to - this.#order!.from}.`,
+        {
+          hint: 'Run `millrace verify`; restore the segment from a copy if it is damaged.',
+        },
+      )
+    }
+  }
+
+  #decide(chunk: DuckDBDataChunk, output: DuckDBVector): void {
+    const { headerLines, skip, seen } = this.#order!
+    const rows = chunk.rowCount
+    const state = items(chunk.getColumnVector(0), Int8Array)
+    const first = halves(items(chunk.getColumnVector(1), BigUint64Array), rows)
+    const second = halves(items(chunk.getColumnVector(2), BigUint64Array), rows)
+    const time = items(chunk.getColumnVector(3), Float64Array)
+    const offsets = halves(items(output, BigInt64Array), rows)
+    for (let i = 0; i < rows; i++) {
+      const line = this.#line++
+      if (line === headerLines[this.#nextHeader]) {
+        this.#nextHeader++
+        output.setItem(i, null)
+        continue
+      }
+      const offset = this.#offset++
+      if (skip.length > 0 && skip.some(([from, to]) => offset >= from && offset < to)) {
+        this.skipped++
+        output.setItem(i, null)
+        continue
+      }
+      const row = state[i]!
+      let outcome: number = SEEN.fresh
+      if (row !== STATE.good) {
+        this.bad.push(offset)
+        if (row === STATE.frame) this.reserved.add(offset)
+        output.setItem(i, null)
+        continue
+      }
+      if (seen) outcome = seen.add(first[2 * i]!, first[2 * i + 1]!, second[2 * i]!, second[2 * i + 1]!, time[i]!)
+      if (outcome === SEEN.fresh) {
+        this.accepted++
+        // The two halves of a little-endian 64-bit integer: BigInt arithmetic per row would cost more than the check.
+        offsets[2 * i] = offset >>> 0
+        offsets[2 * i + 1] = Math.floor(offset / 0x1_0000_0000)
+      } else {
+        if (outcome === SEEN.duplicate) this.duplicates++
+        else {
+          this.bad.push(offset)
+          this.tooOld.add(offset)
+        }
+        output.setItem(i, null)
+      }
+    }
+    output.flush()
+  }
+}
+
+function items<T>(vector: DuckDBVector, kind: abstract new (...args: never[]) => T): T {
+  const found = (vector as unknown as { items: unknown }).items
+  if (!(found instanceof kind)) throw new MillraceError('internal', 'vector', `Expected a ${kind.name} vector.`)
+  return found
+}
+
+function halves(values: BigUint64Array | BigInt64Array, rows: number): Uint32Array {
+  return new Uint32Array(values.buffer, values.byteOffset, rows * 2)
+}

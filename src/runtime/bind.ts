@@ -1,0 +1,269 @@
+import { createHash } from 'node:crypto'
+import { MillraceError, asMillraceError } from '../base/errors.ts'
+import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
+import type { Database } from '../engine/duckdb/database.ts'
+import { engineError } from '../engine/duckdb/database.ts'
+import { columnType, duckdbType } from '../engine/duckdb/types.ts'
+import type { Field } from '../project/columns.ts'
+import { sameType, typeName } from '../project/columns.ts'
+import type { Dataset, Declaration } from '../project/dataset.ts'
+import type { Project } from '../project/project.ts'
+import { checkCheck, intervalField } from '../project/rules.ts'
+import type { SqlTemplate } from '../project/sql.ts'
+import type { Table } from '../project/table.ts'
+import { compileGate, streamFields } from '../quality/gate.ts'
+
+/** A project whose SQL has been bound: every dataset's columns are known. */
+export interface BoundProject {
+  readonly project: Project
+  /** Columns by dataset, Millrace's own included. */
+  readonly fields: ReadonlyMap<string, readonly Field[]>
+  /** Fingerprint of each dataset's declaration. */
+  readonly code: ReadonlyMap<string, string>
+  /** Everything wrong with the project, declarations and SQL. */
+  readonly problems: readonly MillraceError[]
+}
+
+/** Binds every query of a project against empty relations of the right types. Reads no data. */
+export async function bindProject(project: Project, database: Database): Promise<BoundProject> {
+  const problems: MillraceError[] = [...project.problems]
+  const fields = new Map<string, readonly Field[]>()
+  const code = new Map<string, string>()
+  const empty = (dataset: Dataset) => emptyRelation(fields.get(dataset.name) ?? dataset.fields ?? [])
+  for (const dataset of project.order) {
+    if (dataset.kind === 'stream') {
+      fields.set(dataset.name, streamFields(dataset))
+    } else if (dataset.sql.datasets.every((input) => fields.has(input.name))) {
+      try {
+        fields.set(dataset.name, await bindTable(dataset, database, empty))
+      } catch (error) {
+        problems.push(locate(error, dataset, 'sql'))
+      }
+    }
+    const own = fields.get(dataset.name)
+    if (own === undefined || problems.some((problem) => problem.context.dataset === dataset.name)) continue
+    problems.push(...(await bindChecks(dataset, own, database, empty)))
+    code.set(dataset.name, fingerprint(dataset, own))
+  }
+  for (const endpoint of project.endpoints.values()) {
+    if (!endpoint.sql.datasets.every((input) => fields.has(input.name))) continue
+    const parameters = new Map(endpoint.params.map((param) => [param.name, duckdbType(param.type)]))
+    try {
+      await describe(
+        database,
+        endpoint.sql.render({ dataset: empty, parameter: (name) => `NULL::${parameters.get(name) ?? 'VARCHAR'}` }),
+      )
+    } catch (error) {
+      problems.push(locate(error, endpoint, 'sql'))
+    }
+  }
+  return { project, fields, code, problems }
+}
+
+async function bindTable(table: Table, database: Database, empty: (dataset: Dataset) => string): Promise<Field[]> {
+  const found = await describe(database, table.sql.render({ dataset: empty, parameter: quoteLiteral }))
+  const { materialization } = table
+  const names = found.map((field) => field.name)
+  const repeated = names.find((name, i) => names.indexOf(name) !== i)
+  if (repeated !== undefined)
+    throw new MillraceError('invalid', 'duplicate-column', `The query returns two columns called '${repeated}'.`, {
+      hint: 'Name one of them otherwise with AS.',
+    })
+  if (materialization.kind === 'interval' && names.includes(materialization.unit)) {
+    throw new MillraceError(
+      'invalid',
+      'reserved-column',
+      `The query returns a column '${materialization.unit}', which the interval adds itself.`,
+      { hint: `Leave it out, or name it otherwise.` },
+    )
+  }
+  if (materialization.kind === 'key') {
+    for (const name of [...materialization.columns, materialization.version, materialization.deleted]) {
+      if (name !== undefined && !names.includes(name))
+        throw new MillraceError(
+          'invalid',
+          'unknown-column',
+          `The query does not return column '${name}', which key, version or deleted names.`,
+          { hint: `It returns ${names.join(', ')}.` },
+        )
+    }
+  }
+  const own = table.fields === undefined ? found : promised(table, found)
+  return materialization.kind === 'interval' ? [intervalField(materialization.unit), ...own] : own
+}
+
+/** The promised columns of a table, after comparing them with what its query returns. */
+function promised(table: Table, found: readonly Field[]): Field[] {
+  for (const field of table.fields!) {
+    const given = found.find((f) => f.name === field.name)
+    if (!given)
+      throw new MillraceError(
+        'invalid',
+        'unknown-column',
+        `The query does not return the promised column '${field.name}'.`,
+        { hint: `It returns ${found.map((f) => f.name).join(', ')}.` },
+      )
+    if (!sameType(given.type, field.type) && !castable(given, field)) {
+      throw new MillraceError(
+        'invalid',
+        'type-mismatch',
+        `Column '${field.name}' is promised as ${typeName(field.type)}, but the query returns ${typeName(given.type)}.`,
+        { hint: 'Change the promise, or cast in the query.' },
+      )
+    }
+  }
+  const extra = found.find((f) => !table.fields!.some((field) => field.name === f.name))
+  if (extra)
+    throw new MillraceError(
+      'invalid',
+      'unpromised-column',
+      `The query returns column '${extra.name}', which columns does not promise.`,
+      { hint: 'Add it to columns, or leave it out of the query.' },
+    )
+  return [...table.fields!]
+}
+
+// A promise may be wider than what the query returns, or fix the precision of a decimal; a failing cast fails the refresh.
+function castable(given: Field, field: Field): boolean {
+  const numbers = ['int', 'long', 'decimal', 'double']
+  return numbers.includes(given.type.kind) && numbers.includes(field.type.kind)
+    ? true
+    : given.type.kind === 'string' && field.type.kind === 'json'
+}
+
+async function bindChecks(
+  dataset: Dataset,
+  fields: readonly Field[],
+  database: Database,
+  empty: (dataset: Dataset) => string,
+): Promise<MillraceError[]> {
+  const problems: MillraceError[] = []
+  for (const check of dataset.checks) {
+    if (dataset.kind === 'table' && dataset.fields === undefined) {
+      checkCheck(check, dataset, fields, {
+        report: (code, message, hint, column) =>
+          problems.push(locate(new MillraceError('invalid', code, message, { hint, context: { column } }), dataset)),
+        column: (name, known, what) => {
+          const there = known.some((field) => field.name === name)
+          if (!there)
+            problems.push(
+              locate(
+                new MillraceError(
+                  'invalid',
+                  'unknown-column',
+                  `${what} names column '${name}', which the query does not return.`,
+                  { hint: `It returns ${known.map((f) => f.name).join(', ')}.`, context: { column: name } },
+                ),
+                dataset,
+              ),
+            )
+          return there
+        },
+      })
+    }
+    try {
+      if (check.rule === 'sql') await describe(database, renderCheck(check.sql, emptyRelation(fields), empty))
+      if (check.rule === 'predicate')
+        await describe(
+          database,
+          `SELECT 1 FROM ${emptyRelation(fields)} WHERE ${check.sql.render({ dataset: empty, parameter: quoteLiteral })}`,
+        )
+      if (check.rule === 'sumEquals')
+        await describe(
+          database,
+          `SELECT sum(${quoteIdentifier(check.column)}) - (SELECT sum(${check.other}) FROM ${empty(check.dataset)}) FROM ${emptyRelation(fields)}`,
+        )
+      if (check.rule === 'reference')
+        await describe(
+          database,
+          `SELECT ${quoteIdentifier(check.column)} IN (SELECT ${quoteIdentifier(check.references)} FROM ${empty(check.dataset)}) FROM ${emptyRelation(fields)}`,
+        )
+    } catch (error) {
+      problems.push(locate(error, dataset, `check ${'name' in check ? check.name : check.rule}`))
+    }
+  }
+  if (dataset.kind === 'stream') {
+    const mapped = dataset.sources.flatMap((source) =>
+      Object.entries(source.map ?? {}).filter(([, from]) => typeof from !== 'string'),
+    )
+    if (mapped.length > 0 || dataset.checks.length > 0) problems.push(...(await bindGate(dataset, database, empty)))
+  }
+  return problems
+}
+
+async function bindGate(
+  stream: Extract<Dataset, { kind: 'stream' }>,
+  database: Database,
+  empty: (dataset: Dataset) => string,
+): Promise<MillraceError[]> {
+  // The diagnosis evaluates every mapping and rule; reading no file, it only has to bind.
+  const sql = compileGate(stream, empty).diagnose('/dev/null')
+  try {
+    await describe(database, sql)
+    return []
+  } catch (error) {
+    return [locate(error, stream, 'checks or map')]
+  }
+}
+
+/** A check's query, with the dataset under check as `this`. */
+export function renderCheck(template: SqlTemplate, self: string, relation: (dataset: Dataset) => string): string {
+  return `WITH this AS (SELECT * FROM ${self}) ${template.render({ dataset: relation, parameter: quoteLiteral })}`
+}
+
+/** Columns and types of a query. Throws invalid/bad-sql, or invalid/bad-type for a type that tables cannot hold. */
+export async function describe(database: Database, sql: string): Promise<Field[]> {
+  return database.use(async (connection) => {
+    let result
+    try {
+      result = await connection.run(`SELECT * FROM (${sql}) LIMIT 0`)
+    } catch (error) {
+      throw engineError(error, sql)
+    }
+    return result.columnNames().map((name, i) => {
+      const type = columnType(result.columnType(i))
+      if (!type)
+        throw new MillraceError(
+          'invalid',
+          'bad-type',
+          `Column '${name}' has type ${result.columnType(i).toString()}, which no table can hold.`,
+          { hint: 'Cast it, for example to varchar.', context: { column: name } },
+        )
+      return { name, type, nullable: true }
+    })
+  })
+}
+
+export function emptyRelation(fields: readonly Field[]): string {
+  return `(SELECT ${fields.map((field) => `NULL::${duckdbType(field.type)} AS ${quoteIdentifier(field.name)}`).join(', ')} WHERE false)`
+}
+
+/** Says where an error of a declaration stands. */
+function locate(error: unknown, about: Declaration, part?: string): MillraceError {
+  const known = asMillraceError(error)
+  const place = about.place ? `${about.place.file}:${about.place.line}` : 'unknown place'
+  return new MillraceError(
+    'invalid',
+    known.code,
+    `${about.kind} '${about.name}' (${place})${part === undefined ? '' : `, ${part}`}: ${known.message}`,
+    {
+      hint: known.hint ?? 'Correct the SQL; `millrace plan` checks it again.',
+      context: { ...known.context, dataset: about.name, file: about.place?.file, line: about.place?.line },
+      cause: error,
+    },
+  )
+}
+
+/** Changes when, and only when, the rows a declaration gives may change. */
+function fingerprint(dataset: Dataset, fields: readonly Field[]): string {
+  const by = (d: Dataset) => quoteIdentifier(d.name)
+  const parts =
+    dataset.kind === 'stream'
+      ? [compileGate(dataset, by).select('file', 0), dataset.unique]
+      : [dataset.sql.render({ dataset: by, parameter: quoteLiteral }), dataset.materialization]
+  const shape = fields.map((field) => [field.name, typeName(field.type), field.nullable])
+  return createHash('sha256')
+    .update(JSON.stringify([parts, shape]))
+    .digest('hex')
+    .slice(0, 16)
+}

@@ -1,0 +1,61 @@
+import type { SerializedError } from '../base/errors.ts'
+import type { WrittenFile } from '../engine/duckdb/parquet.ts'
+import type { IdentifiedField } from '../project/columns.ts'
+
+/** Settings of a lane worker, given when its thread starts. */
+export interface LaneWorkerOptions {
+  readonly memory: number
+  readonly temporary: string
+}
+
+/** A micro-batch for a lane. All SQL is made by the gate; the worker only runs it. */
+export interface BatchJob {
+  readonly kind: 'batch'
+  /** `stream/partition`: owns the keys seen. */
+  readonly lane: string
+  readonly partition: number
+  readonly select: string
+  /** Diagnoses the records written to `diagnosePath`. */
+  readonly diagnose: string
+  readonly diagnosePath: string
+  readonly segment: { readonly path: string; readonly compressed: boolean; readonly from: number; readonly to: number }
+  readonly headers: readonly { readonly line: number; readonly offset: number; readonly atMs: number }[]
+  readonly skip: readonly (readonly [number, number])[]
+  readonly directory: string
+  readonly fields: readonly IdentifiedField[]
+  readonly partitionColumns: readonly string[]
+  readonly quarantineDirectory: string
+  readonly quarantineFields: readonly IdentifiedField[]
+  readonly code: string
+  /** Reference relations of row checks may change between batches; nothing else is read. */
+  readonly unique: boolean
+}
+
+export interface BatchResult {
+  readonly files: readonly WrittenFile[]
+  readonly quarantineFiles: readonly WrittenFile[]
+  readonly accepted: number
+  readonly duplicates: number
+  readonly quarantined: number
+  readonly skipped: number
+}
+
+/** Rebuilds the keys a lane has seen from the lake. */
+export interface RestoreJob {
+  readonly kind: 'restore'
+  readonly lane: string
+  readonly horizonMs: number | undefined
+  /** Gives two 64-bit hashes and the event time in milliseconds, in offset order; undefined when nothing is in the lake. */
+  readonly sql: string | undefined
+}
+
+/** Drops what a lane remembers. */
+export interface ForgetJob {
+  readonly kind: 'forget'
+  readonly lane: string
+}
+
+export type LaneJob = BatchJob | RestoreJob | ForgetJob
+export type LaneRequest = LaneJob & { readonly id: number }
+export type LaneResponse =
+  { readonly id: number; readonly result: unknown } | { readonly id: number; readonly error: SerializedError }

@@ -1,0 +1,216 @@
+import { createReadStream } from 'node:fs'
+import { rm, writeFile } from 'node:fs/promises'
+import { createInterface } from 'node:readline'
+import { parentPort, workerData } from 'node:worker_threads'
+import { createZstdDecompress } from 'node:zlib'
+import type { DuckDBConnection } from '@duckdb/node-api'
+import { asMillraceError, assert } from '../base/errors.ts'
+import { SerialQueue } from '../base/queue.ts'
+import { Database, engineError } from '../engine/duckdb/database.ts'
+import { type WrittenFile, copyToParquet } from '../engine/duckdb/parquet.ts'
+import { type QuarantinedRecord, malformed, quarantineLine, quarantineSelect } from '../quality/quarantine.ts'
+import { SeenKeys } from '../quality/seen.ts'
+import { Verdict } from '../quality/verdict.ts'
+import type {
+  BatchJob,
+  BatchResult,
+  LaneJob,
+  LaneRequest,
+  LaneResponse,
+  LaneWorkerOptions,
+  RestoreJob,
+} from './lane-messages.ts'
+
+/**
+ * A thread that runs lanes, with a single-threaded engine of its own: records pass in order, and the lanes of other
+ * threads run beside it. What it remembers (keys seen) can be rebuilt from the lake at any time.
+ */
+class LaneWorker {
+  readonly #connection: DuckDBConnection
+  readonly #verdict = new Verdict()
+  readonly #seen = new Map<string, SeenKeys>()
+
+  constructor(connection: DuckDBConnection) {
+    this.#connection = connection
+    this.#verdict.register(connection)
+  }
+
+  run(job: LaneJob): Promise<unknown> | unknown {
+    switch (job.kind) {
+      case 'batch':
+        return this.#batch(job)
+      case 'restore':
+        return this.#restore(job)
+      case 'forget':
+        return void this.#seen.delete(job.lane)
+    }
+  }
+
+  async #batch(job: BatchJob): Promise<BatchResult> {
+    const seen = job.unique ? this.#seen.get(job.lane) : undefined
+    assert(!job.unique || seen, `lane ${job.lane} has been restored before its first batch`)
+    const verdict = this.#verdict
+    verdict.begin({ from: job.segment.from, headerLines: job.headers.map((h) => h.line), skip: job.skip, seen })
+    try {
+      const files = await copyToParquet(this.#connection, job.select, {
+        directory: job.directory,
+        fields: job.fields,
+        partitionColumns: job.partitionColumns,
+      })
+      verdict.end(job.segment.to)
+      const quarantineFiles = verdict.bad.length === 0 ? [] : await this.#quarantine(job)
+      return {
+        files,
+        quarantineFiles,
+        accepted: verdict.accepted,
+        duplicates: verdict.duplicates,
+        quarantined: verdict.bad.length,
+        skipped: verdict.skipped,
+      }
+    } catch (error) {
+      // The keys of the failed batch are in the set already: only the lake can tell which of them are true.
+      this.#seen.delete(job.lane)
+      throw error
+    }
+  }
+
+  /** Finds the reason of each failed record, from its original bytes, and writes it all as a file of the quarantine table. */
+  async #quarantine(job: BatchJob): Promise<WrittenFile[]> {
+    const { bad, tooOld, reserved } = this.#verdict
+    const lines = await readLines(job, bad)
+    const refused = new Map<number, readonly (readonly [string, string])[]>()
+    const asked: number[] = []
+    bad.forEach((offset, i) => {
+      const wrong = malformed(lines[i]!)
+      if (wrong) refused.set(offset, [wrong])
+      else if (reserved.has(offset)) refused.set(offset, [['reserved_field', 'the field $millrace is reserved']])
+      else asked.push(i)
+    })
+    const diagnosed = await this.#diagnose(
+      job,
+      asked.map((i) => lines[i]!),
+    )
+    asked.forEach((i, row) => {
+      const { failures } = diagnosed[row]!
+      const offset = bad[i]!
+      if (tooOld.has(offset))
+        failures.push(['too_old', 'older than the unique horizon: it cannot be told from a duplicate'])
+      refused.set(offset, failures.length > 0 ? failures : [['unknown', 'the record failed, but no rule says why']])
+    })
+    const origins = new Map(asked.map((i, row) => [bad[i]!, diagnosed[row]!]))
+    const records = bad.map((offset, i): QuarantinedRecord => {
+      const failures = refused.get(offset)!
+      const origin = origins.get(offset)
+      return {
+        rule: failures[0]![0],
+        reason: failures.map(([, reason]) => reason).join('; '),
+        failures,
+        raw: lines[i]!,
+        source: origin?.source ?? null,
+        file: origin?.file ?? null,
+        line: origin?.line ?? null,
+        receivedAtMs: job.headers.findLast((h) => h.offset <= offset)!.atMs,
+        code: job.code,
+        partition: job.partition,
+        offset,
+      }
+    })
+    await writeFile(job.diagnosePath, records.map(quarantineLine))
+    try {
+      return await copyToParquet(this.#connection, quarantineSelect(job.diagnosePath), {
+        directory: job.quarantineDirectory,
+        fields: job.quarantineFields,
+      })
+    } finally {
+      await rm(job.diagnosePath, { force: true })
+    }
+  }
+
+  async #diagnose(job: BatchJob, lines: readonly string[]): Promise<Diagnosis[]> {
+    if (lines.length === 0) return []
+    await writeFile(
+      job.diagnosePath,
+      lines.map((line) => `${line}\n`),
+    )
+    try {
+      const reader = await this.#connection.runAndReadAll(job.diagnose)
+      const rows = reader.getRowObjectsJson()
+      assert(rows.length === lines.length, 'the diagnosis has a row for every record')
+      return rows.map((row) => ({
+        failures: row.failures as [string, string][],
+        source: (row.$source as string | undefined) ?? null,
+        file: (row.$file as string | undefined) ?? null,
+        line: row.$line === undefined || row.$line === null ? null : Number(row.$line),
+      }))
+    } catch (error) {
+      throw engineError(error, job.diagnose)
+    } finally {
+      await rm(job.diagnosePath, { force: true })
+    }
+  }
+
+  async #restore(job: RestoreJob): Promise<{ keys: number }> {
+    const seen = new SeenKeys(job.horizonMs)
+    if (job.sql !== undefined) {
+      const result = await this.#connection.stream(job.sql)
+      for (;;) {
+        const chunk = await result.fetchChunk()
+        if (!chunk || chunk.rowCount === 0) break
+        const rows = chunk.rowCount
+        const [first, second, time] = [0, 1, 2].map(
+          (i) => (chunk.getColumnVector(i) as unknown as { items: BigUint64Array | Float64Array }).items,
+        )
+        const a = new Uint32Array(first!.buffer, first!.byteOffset, rows * 2)
+        const b = new Uint32Array(second!.buffer, second!.byteOffset, rows * 2)
+        for (let i = 0; i < rows; i++)
+          seen.add(a[2 * i]!, a[2 * i + 1]!, b[2 * i]!, b[2 * i + 1]!, (time as Float64Array)[i]!)
+      }
+    }
+    this.#seen.set(job.lane, seen)
+    return { keys: seen.size }
+  }
+}
+
+interface Diagnosis {
+  failures: [string, string][]
+  source: string | null
+  file: string | null
+  line: number | null
+}
+
+/** The text of the records at these ascending offsets. */
+async function readLines(job: BatchJob, offsets: readonly number[]): Promise<string[]> {
+  const file = createReadStream(job.segment.path, { highWaterMark: 1 << 20 })
+  const input = job.segment.compressed ? file.pipe(createZstdDecompress()) : file
+  const headers = new Set(job.headers.map((h) => h.line))
+  const found: string[] = []
+  let line = 0
+  let offset = job.segment.from
+  for await (const text of createInterface({ input, crlfDelay: Infinity })) {
+    if (headers.has(line++)) continue
+    if (offset === offsets[found.length]) found.push(text)
+    offset++
+    if (found.length === offsets.length) break
+  }
+  file.destroy()
+  assert(found.length === offsets.length, 'every failed record is in its segment')
+  return found
+}
+
+if (parentPort) {
+  const port = parentPort
+  const options = workerData as LaneWorkerOptions
+  const database = await Database.open({ threads: 1, memory: options.memory, temporary: options.temporary })
+  const worker = new LaneWorker(await database.connect())
+  const queue = new SerialQueue()
+  port.on('message', (request: LaneRequest) => {
+    void queue
+      .run(async () => worker.run(request))
+      .then(
+        (result): LaneResponse => ({ id: request.id, result }),
+        (error: unknown): LaneResponse => ({ id: request.id, error: asMillraceError(error).toJSON() }),
+      )
+      .then((response) => port.postMessage(response))
+  })
+  port.postMessage({ id: 0, result: 'ready' } satisfies LaneResponse)
+}

@@ -1,0 +1,92 @@
+import { Worker } from 'node:worker_threads'
+import { MillraceError } from '../base/errors.ts'
+import type { BatchJob, BatchResult, LaneJob, LaneResponse, LaneWorkerOptions, RestoreJob } from './lane-messages.ts'
+
+/** The worker threads that run lanes. A lane stays with one thread, which keeps its state; threads are shared by lanes. */
+export class Lanes {
+  readonly #workers: LaneThread[]
+
+  private constructor(workers: LaneThread[]) {
+    this.#workers = workers
+  }
+
+  /** Threads start on their first job, so a project at rest costs none. */
+  static open(count: number, options: LaneWorkerOptions): Lanes {
+    return new Lanes(Array.from({ length: count }, () => new LaneThread(options)))
+  }
+
+  batch(job: BatchJob): Promise<BatchResult> {
+    return this.#of(job.lane).run(job) as Promise<BatchResult>
+  }
+
+  restore(job: RestoreJob): Promise<{ keys: number }> {
+    return this.#of(job.lane).run(job) as Promise<{ keys: number }>
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.close()))
+  }
+
+  #of(lane: string): LaneThread {
+    let hash = 0
+    for (const char of lane) hash = (hash * 31 + char.codePointAt(0)!) >>> 0
+    return this.#workers[hash % this.#workers.length]!
+  }
+}
+
+class LaneThread {
+  readonly #options: LaneWorkerOptions
+  readonly #waiting = new Map<number, { resolve: (result: unknown) => void; reject: (error: Error) => void }>()
+  #worker: Worker | undefined
+  #next = 1
+
+  constructor(options: LaneWorkerOptions) {
+    this.#options = options
+  }
+
+  run(job: LaneJob): Promise<unknown> {
+    const worker = (this.#worker ??= this.#start())
+    const id = this.#next++
+    // An idle thread must not keep the process alive; a busy one must.
+    worker.ref()
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
+      worker.postMessage({ ...job, id })
+    })
+  }
+
+  #start(): Worker {
+    const worker = new Worker(
+      new URL(import.meta.url.endsWith('.ts') ? './lane-worker.ts' : './lane-worker.js', import.meta.url),
+      { workerData: this.#options },
+    )
+    worker.on('message', (response: LaneResponse) => {
+      const waiter = this.#waiting.get(response.id)
+      if (!waiter) return
+      this.#waiting.delete(response.id)
+      if (this.#waiting.size === 0) worker.unref()
+      if ('error' in response) waiter.reject(MillraceError.from(response.error))
+      else waiter.resolve(response.result)
+    })
+    worker.on('error', (error) => this.#fail(error))
+    worker.on('exit', (code) => this.#fail(new Error(`lane thread ended with code ${code}`)))
+    return worker
+  }
+
+  // A dead thread takes its state with it; the next job starts another, and lanes are restored from the lake.
+  #fail(cause: Error): void {
+    this.#worker = undefined
+    const error = new MillraceError('unavailable', 'lane-ended', `A lane thread ended: ${cause.message}`, {
+      cause,
+      hint: 'The batch is retried from the log.',
+    })
+    for (const waiter of this.#waiting.values()) waiter.reject(error)
+    this.#waiting.clear()
+  }
+
+  async close(): Promise<void> {
+    const worker = this.#worker
+    this.#worker = undefined
+    await worker?.terminate()
+  }
+}

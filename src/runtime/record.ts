@@ -1,0 +1,109 @@
+import { MillraceError } from '../base/errors.ts'
+
+/**
+ * What a step writes into the summary of its snapshot: the ranges it read, the code that ran, what came of it. The lake
+ * is the checkpoint: after a crash the runtime goes on from the newest of these (docs/formats/lake.md).
+ */
+export interface StepRecord {
+  /** Run that made the snapshot. */
+  readonly run: string
+  /** Fingerprint of the declaration. */
+  readonly code: string
+  /** Streams: next offset to read, per log partition. */
+  readonly offsets?: readonly number[]
+  /** Streams: totals since the beginning. */
+  readonly counts?: Counts
+  /** Streams: number of quarantine replays done. */
+  readonly replays?: number
+  /** Streams: offset ranges whose records were superseded by a newer version of their file. */
+  readonly superseded?: readonly Superseded[]
+  /** Tables: snapshot of each dataset read (computing or checking), by name; null for one without snapshots. */
+  readonly inputs?: Readonly<Record<string, string | null>>
+  /** Results of the dataset checks. */
+  readonly audits?: readonly AuditResult[]
+}
+
+/** Conserved: received = accepted + duplicates + quarantined. */
+export interface Counts {
+  readonly received: number
+  readonly accepted: number
+  readonly duplicates: number
+  readonly quarantined: number
+}
+
+export interface Superseded {
+  readonly partition: number
+  readonly from: number
+  readonly to: number
+}
+
+export interface AuditResult {
+  readonly check: string
+  readonly severity: 'warn' | 'block'
+  readonly passed: boolean
+  /** What was found, for people. */
+  readonly message: string
+}
+
+export const NO_COUNTS: Counts = { received: 0, accepted: 0, duplicates: 0, quarantined: 0 }
+
+export function addCounts(a: Counts, b: Counts): Counts {
+  return {
+    received: a.received + b.received,
+    accepted: a.accepted + b.accepted,
+    duplicates: a.duplicates + b.duplicates,
+    quarantined: a.quarantined + b.quarantined,
+  }
+}
+
+/** Summary properties of a record. Values are JSON where they are not plain text. */
+export function recordSummary(record: StepRecord): Record<string, string> {
+  const { run, code, counts, ...rest } = record
+  const summary: Record<string, string> = { 'millrace.run': run, 'millrace.code': code }
+  for (const [name, value] of Object.entries(counts ?? {})) summary[`millrace.${name}`] = String(value)
+  for (const [name, value] of Object.entries(rest))
+    if (value !== undefined) summary[`millrace.${name}`] = JSON.stringify(value)
+  return summary
+}
+
+/** The record in a summary; undefined when the snapshot is not one of Millrace's steps. */
+export function readRecord(summary: Readonly<Record<string, string>>): StepRecord | undefined {
+  const run = summary['millrace.run']
+  const code = summary['millrace.code']
+  if (run === undefined || code === undefined) return undefined
+  const json = <T>(name: string): T | undefined => {
+    const text = summary[`millrace.${name}`]
+    if (text === undefined) return undefined
+    try {
+      return JSON.parse(text) as T
+    } catch (cause) {
+      throw new MillraceError('corrupt', 'bad-summary', `Summary property millrace.${name} is not JSON: ${text}`, {
+        cause,
+      })
+    }
+  }
+  const received = summary['millrace.received']
+  const counts =
+    received === undefined
+      ? undefined
+      : {
+          received: Number(received),
+          accepted: Number(summary['millrace.accepted']),
+          duplicates: Number(summary['millrace.duplicates']),
+          quarantined: Number(summary['millrace.quarantined']),
+        }
+  const parts = {
+    offsets: json<number[]>('offsets'),
+    replays: json<number>('replays'),
+    superseded: json<Superseded[]>('superseded'),
+    inputs: json<Record<string, string | null>>('inputs'),
+    audits: json<AuditResult[]>('audits'),
+    counts,
+  }
+  return { run, code, ...Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined)) }
+}
+
+/** The part of a summary that a maintenance commit (compaction) must carry on unchanged. */
+export function carriedSummary(summary: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(summary).filter(([key]) => key.startsWith('millrace.')))
+}
