@@ -31,6 +31,8 @@ export interface Disk {
 export interface DiskFile {
   /** Writes all of the bytes at the end (append) or at `position`. */
   write(bytes: Uint8Array, position?: number): Promise<void>
+  /** Writes all buffers one after the other at the end (append), without joining them in memory first. */
+  writeAll(buffers: readonly Uint8Array[]): Promise<void>
   read(position: number, length: number): Promise<Buffer>
   size(): Promise<number>
   truncate(length: number): Promise<void>
@@ -58,16 +60,24 @@ export const systemDisk: Disk = {
           done += bytesWritten
         }
       },
-      async read(position, length) {
-        const buffer = Buffer.allocUnsafe(length)
-        let done = 0
-        while (done < length) {
-          const { bytesRead } = await handle.read(buffer, done, length - done, position + done)
-          if (bytesRead === 0) break
-          done += bytesRead
+      async writeAll(buffers) {
+        let rest = buffers
+        while (rest.length > 0) {
+          const { bytesWritten } = await wrap(() => handle.writev(rest), path)
+          rest = after(rest, bytesWritten)
         }
-        return buffer.subarray(0, done)
       },
+      read: (position, length) =>
+        wrap(async () => {
+          const buffer = Buffer.allocUnsafe(length)
+          let done = 0
+          while (done < length) {
+            const { bytesRead } = await handle.read(buffer, done, length - done, position + done)
+            if (bytesRead === 0) break
+            done += bytesRead
+          }
+          return buffer.subarray(0, done)
+        }, path),
       size: async () => (await handle.stat()).size,
       truncate: (length) => wrap(() => handle.truncate(length), path),
       dataSync: () => wrap(() => handle.datasync(), path),
@@ -142,6 +152,15 @@ export async function replaceFile(disk: Disk, path: string, bytes: Uint8Array): 
   }
   await disk.rename(temporary, path)
   await disk.syncDirectory(dirname(path))
+}
+
+/** What is left of buffers when the first `bytes` of them are written. */
+function after(buffers: readonly Uint8Array[], bytes: number): readonly Uint8Array[] {
+  let left = bytes
+  let first = 0
+  while (first < buffers.length && left >= buffers[first]!.length) left -= buffers[first++]!.length
+  if (left === 0) return first === 0 ? buffers : buffers.slice(first)
+  return [buffers[first]!.subarray(left), ...buffers.slice(first + 1)]
 }
 
 async function wrap<T>(work: () => Promise<T>, path: string): Promise<T> {

@@ -1,0 +1,309 @@
+import { MillraceError, asMillraceError } from '../../base/errors.ts'
+import type { Clock } from '../../base/clock.ts'
+import { SerialQueue } from '../../base/queue.ts'
+import type { Disk } from '../../storage/disk.ts'
+import type { Appended, Frame, PartitionLog, RecordBatch, Retention, Segment, Verification } from '../log.ts'
+import type { StoredFile } from './files.ts'
+import { FrameCache, frameOf, storedHeaders } from './files.ts'
+import { headerBytesMax } from './frame.ts'
+import type { LogLimits } from './limits.ts'
+import { MarkLedger } from './marks.ts'
+import { planMerge, writeMerged } from './merged.ts'
+import { indexName } from './names.ts'
+import { readRecords, verifyFile } from './scan.ts'
+import { SegmentWriter } from './writer.ts'
+import type { Tail, WriterOptions } from './writer.ts'
+
+export interface PartitionState {
+  readonly files: readonly StoredFile[]
+  readonly marks: MarkLedger
+  readonly cache: FrameCache
+  readonly writer: Omit<WriterOptions, 'onSealed' | 'onMark'>
+}
+
+/** A partition of the embedded log: sealed files, the segment being written, and what keeps them in order. */
+export class LocalPartition implements PartitionLog {
+  readonly partition: number
+  readonly #stream: string
+  readonly #directory: string
+  readonly #disk: Disk
+  readonly #clock: Clock
+  readonly #limits: LogLimits
+  readonly #headerMax: number
+  readonly #writer: SegmentWriter
+  readonly #marks: MarkLedger
+  readonly #cache: FrameCache
+  /** Merging and removing, one at a time. */
+  readonly #maintenance = new SerialQueue()
+  #files: readonly StoredFile[]
+  #checkpoint: number
+  #holds = 0
+  /** Files out of use, oldest first, which somebody may still read. */
+  #garbage: string[] = []
+  #closed = false
+
+  constructor(state: PartitionState) {
+    const { place, disk, clock, limits } = state.writer
+    this.partition = place.partition
+    this.#stream = place.stream
+    this.#directory = place.directory
+    this.#disk = disk
+    this.#clock = clock
+    this.#limits = limits
+    this.#headerMax = headerBytesMax(limits)
+    this.#marks = state.marks
+    this.#cache = state.cache
+    this.#files = state.files
+    this.#writer = new SegmentWriter({
+      ...state.writer,
+      onSealed: (tail) => this.#sealed(tail),
+      onMark: (from, to, mark) => this.#marks.add(from, to, mark),
+    })
+    this.#checkpoint = this.start
+  }
+
+  get start(): number {
+    return this.#files[0]?.from ?? this.#writer.tail?.from ?? this.#writer.end
+  }
+
+  get end(): number {
+    return this.#writer.end
+  }
+
+  get checkpoint(): number {
+    return this.#checkpoint
+  }
+
+  get backlogRecords(): number {
+    return this.end - this.#checkpoint
+  }
+
+  get backlogBytes(): number {
+    let bytes = 0
+    const tail = this.#writer.tail
+    if (tail !== undefined) bytes += this.#share(tail)
+    for (let i = this.#files.length - 1; i >= 0 && this.#files[i]!.to > this.#checkpoint; i--) {
+      const { from, to, rawBytes } = this.#files[i]!
+      bytes += this.#share({ from, to, bytes: rawBytes })
+    }
+    return bytes
+  }
+
+  get bytes(): number {
+    return this.#files.reduce((sum, file) => sum + file.bytes, this.#writer.tail?.bytes ?? 0)
+  }
+
+  get marks(): MarkLedger {
+    return this.#marks
+  }
+
+  append(batch: RecordBatch): Promise<Appended> {
+    return this.#writer.append(batch)
+  }
+
+  async take(from: number): Promise<Segment[]> {
+    this.#checkReadable(from)
+    if (this.#writer.failure !== undefined) throw this.#writer.failure
+    await this.#writer.seal()
+    return this.segments(from)
+  }
+
+  segments(from: number): Segment[] {
+    this.#checkReadable(from)
+    return this.#files.filter((file) => file.to > from).map((file) => ({ partition: this.partition, ...file }))
+  }
+
+  async frames(segment: Segment): Promise<readonly Frame[]> {
+    const cached = this.#cache.get(segment.path)
+    if (cached !== undefined) return cached
+    const frames = (await storedHeaders(this.#disk, segment, this.#headerMax)).map(frameOf)
+    this.#cache.set(segment.path, frames)
+    return frames
+  }
+
+  readRecords(segment: Segment, offsets: readonly number[]): Promise<Buffer[]> {
+    return readRecords(this.#disk, segment, offsets, this.#headerMax)
+  }
+
+  hold(): () => void {
+    this.#holds++
+    let held = true
+    return () => {
+      if (!held) return
+      held = false
+      this.#holds--
+      // What cannot be removed now is removed with the next garbage, or on open.
+      if (this.#garbage.length > 0) void this.#maintenance.run(() => this.#sweep()).catch(() => undefined)
+    }
+  }
+
+  checkpointed(offset: number): void {
+    if (offset > this.end) throw this.#behind(offset)
+    this.#checkpoint = Math.max(this.#checkpoint, offset)
+  }
+
+  compact(): Promise<number> {
+    return this.#maintenance.run(async () => {
+      let merged = 0
+      for (let run = this.#nextRun(); run !== undefined && !this.#closed; run = this.#nextRun()) {
+        await this.#merge(run)
+        merged += run.length
+      }
+      return merged
+    })
+  }
+
+  retain(policy: Retention): Promise<number> {
+    return this.#maintenance.run(async () => {
+      const expired = await this.#expired(policy)
+      const last = expired.at(-1)
+      if (last === undefined) return this.start
+      await this.#marks.cover(last.to)
+      if (expired.length === this.#files.length) await this.#writer.keepOffset()
+      await this.#drop(expired, [])
+      return this.start
+    })
+  }
+
+  async verify(): Promise<Verification> {
+    const release = this.hold()
+    const files = [...this.#files]
+    const tail = this.#writer.tail
+    if (tail !== undefined && tail.bytes > 0) {
+      files.push({
+        path: tail.path,
+        compression: 'none',
+        from: tail.from,
+        to: tail.to,
+        bytes: tail.bytes,
+        rawBytes: tail.bytes,
+      })
+    }
+    const seen = { files: 0, frames: 0, records: 0, rawBytes: 0 }
+    try {
+      for (const file of files) {
+        const { frames, records } = await verifyFile(this.#disk, file, this.#headerMax)
+        seen.files++
+        seen.frames += frames
+        seen.records += records
+        seen.rawBytes += file.rawBytes
+      }
+      await MarkLedger.open(this.#disk, this.#directory, this.partition)
+      return seen
+    } catch (error) {
+      const corruption = asMillraceError(error)
+      if (corruption.kind !== 'corrupt') throw corruption
+      return { ...seen, corruption }
+    } finally {
+      release()
+    }
+  }
+
+  /** Ends this partition's life because another one of the stream failed. */
+  fail(error: MillraceError): void {
+    this.#writer.fail(error)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#writer.close()
+    await this.#maintenance.idle()
+  }
+
+  #sealed(tail: Tail): void {
+    const { path, from, to, bytes } = tail
+    this.#files = [...this.#files, { path, compression: 'none', from, to, bytes, rawBytes: bytes }]
+    this.#cache.set(path, tail.frames)
+  }
+
+  /** The part of a file's bytes that its records above the checkpoint make up. */
+  #share({ from, to, bytes }: { from: number; to: number; bytes: number }): number {
+    if (this.#checkpoint <= from) return bytes
+    if (this.#checkpoint >= to) return 0
+    return Math.round((bytes * (to - this.#checkpoint)) / (to - from))
+  }
+
+  #checkReadable(from: number): void {
+    if (from > this.end) throw this.#behind(from)
+    if (from >= this.start) return
+    throw new MillraceError(
+      'invalid',
+      'offset-gone',
+      `Stream '${this.#stream}', partition ${this.partition}: offset ${from} was removed by retention; the log starts at ${this.start}.`,
+      {
+        hint: 'Start from a later offset, or keep records longer.',
+        context: { stream: this.#stream, partition: this.partition, offset: from, start: this.start },
+      },
+    )
+  }
+
+  #behind(offset: number): MillraceError {
+    return new MillraceError(
+      'corrupt',
+      'log-behind',
+      `Stream '${this.#stream}', partition ${this.partition}: the lake holds records up to offset ${offset}, the log ends at ${this.end}.`,
+      {
+        hint: 'The log has lost records or belongs to another lake. Restore it from a copy.',
+        context: { stream: this.#stream, partition: this.partition, offset, end: this.end },
+      },
+    )
+  }
+
+  #nextRun(): StoredFile[] | undefined {
+    if (this.#writer.failure !== undefined) throw this.#writer.failure
+    return planMerge(
+      this.#files.filter((file) => file.to <= this.#checkpoint),
+      this.#limits,
+    )
+  }
+
+  async #merge(run: readonly StoredFile[]): Promise<void> {
+    const last = run.at(-1)!
+    await this.#marks.cover(last.to)
+    const merged = await writeMerged(this.#disk, this.#directory, run, {
+      level: this.#limits.compressionLevel,
+      headerMax: this.#headerMax,
+    })
+    await this.#drop(run, [merged])
+  }
+
+  /** Oldest files below the checkpoint that a retention policy lets go. */
+  async #expired({ ageMs, bytes }: Retention): Promise<StoredFile[]> {
+    const expired: StoredFile[] = []
+    let held = this.bytes
+    for (const file of this.#files) {
+      if (file.to > this.#checkpoint) break
+      const isOver = bytes !== undefined && held > bytes
+      if (!isOver && (ageMs === undefined || (await this.#newestMs(file)) >= this.#clock.now() - ageMs)) break
+      expired.push(file)
+      held -= file.bytes
+    }
+    return expired
+  }
+
+  async #newestMs(file: StoredFile): Promise<number> {
+    const frames = await this.frames({ partition: this.partition, ...file })
+    return frames.reduce((newest, { atMs }) => Math.max(newest, atMs), 0)
+  }
+
+  /** Takes files out of use and puts others in their place; the list changes at once, the files go when nobody holds them. */
+  async #drop(old: readonly StoredFile[], replacement: readonly StoredFile[]): Promise<void> {
+    const gone = new Set(old)
+    const first = this.#files.indexOf(old[0]!)
+    const kept = this.#files.filter((file) => !gone.has(file))
+    this.#files = [...kept.slice(0, first), ...replacement, ...kept.slice(first)]
+    for (const file of old) {
+      this.#cache.delete(file.path)
+      this.#garbage.push(file.path)
+      if (file.compression === 'zstd') this.#garbage.push(indexName(file.path))
+    }
+    await this.#sweep()
+  }
+
+  async #sweep(): Promise<void> {
+    while (this.#holds === 0 && this.#garbage.length > 0) {
+      await this.#disk.remove(this.#garbage[0]!)
+      this.#garbage.shift()
+    }
+  }
+}

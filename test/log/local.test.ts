@@ -1,0 +1,4 @@
+import { conformance } from './conformance.ts'
+import { localHome } from './home.ts'
+
+conformance('local', () => localHome())
