@@ -1,0 +1,91 @@
+import { MillraceError } from '../base/errors.ts'
+import type { Disk } from '../storage/disk.ts'
+import { Cache } from './cache.ts'
+import { decodeManifestList } from './manifest-list.ts'
+import type { ManifestFile } from './manifest-list.ts'
+import { decodeManifest } from './manifest.ts'
+import type { ManifestEntry } from './manifest.ts'
+import { currentFields, currentSchema } from './metadata.ts'
+import type { SnapshotJson, TableMetadata } from './metadata.ts'
+import { resolveSpec } from './partition.ts'
+import type { Spec } from './partition.ts'
+
+/** Bytes of encoded metadata whose decoded form is kept; decoded it takes about seven times as much memory. */
+const CACHE_BYTES_MAX = 16 * 1024 * 1024
+
+/** Reads manifests and manifest lists, which never change once written, through a bounded cache. One per lake. */
+export class Manifests {
+  readonly #disk: Disk
+  readonly #lists = new Cache<readonly ManifestFile[]>(CACHE_BYTES_MAX / 4)
+  readonly #entries = new Cache<readonly ManifestEntry[]>(CACHE_BYTES_MAX)
+
+  constructor(disk: Disk) {
+    this.#disk = disk
+  }
+
+  /** The manifests of a snapshot, newest first. */
+  async list(snapshot: SnapshotJson): Promise<readonly ManifestFile[]> {
+    const path = snapshot['manifest-list']
+    const cached = this.#lists.get(path)
+    if (cached) return cached
+    const bytes = await this.#read(path)
+    const manifests = decodeManifestList(bytes, path)
+    this.#lists.set(path, manifests, bytes.length)
+    return manifests
+  }
+
+  async entries(manifest: ManifestFile, view: TableView): Promise<readonly ManifestEntry[]> {
+    // Partition values are read in the types of the present schema, so they belong to it.
+    const key = `${manifest.path}#${view.schemaId}`
+    const cached = this.#entries.get(key)
+    if (cached) return cached
+    const bytes = await this.#read(manifest.path)
+    const { entries, size } = decodeManifest(bytes, manifest, view.spec(manifest.specId))
+    this.#entries.set(key, entries, size)
+    return entries
+  }
+
+  async #read(path: string): Promise<Buffer> {
+    try {
+      return await this.#disk.readFile(path)
+    } catch (error) {
+      if (!(error instanceof MillraceError) || error.code !== 'not-found') throw error
+      throw new MillraceError('corrupt', 'file-missing', `${path} is missing, and a snapshot refers to it.`, {
+        hint: 'If another process expired the snapshot, refresh and use a newer one; else restore the file from a backup.',
+        context: { path },
+        cause: error,
+      })
+    }
+  }
+}
+
+/** One version of a table's metadata, with what is derived from it. */
+export class TableView {
+  readonly version: number
+  readonly metadata: TableMetadata
+  readonly fields: ReturnType<typeof currentFields>
+  readonly schemaId: number
+  readonly #specs: Map<number, Spec>
+
+  constructor(version: number, metadata: TableMetadata) {
+    this.version = version
+    this.metadata = metadata
+    this.fields = currentFields(metadata)
+    this.schemaId = currentSchema(metadata)['schema-id']
+    this.#specs = new Map(metadata['partition-specs'].map((json) => [json['spec-id'], resolveSpec(json, this.fields)]))
+  }
+
+  get defaultSpec(): Spec {
+    return this.spec(this.metadata['default-spec-id'])
+  }
+
+  spec(id: number): Spec {
+    const spec = this.#specs.get(id)
+    if (spec) return spec
+    throw new MillraceError(
+      'corrupt',
+      'bad-metadata',
+      `The table at ${this.metadata.location} has no partition spec ${id}.`,
+    )
+  }
+}

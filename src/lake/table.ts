@@ -1,0 +1,362 @@
+import { dirname, join } from 'node:path'
+import type { Clock } from '../base/clock.ts'
+import { MillraceError } from '../base/errors.ts'
+import { Semaphore, SerialQueue } from '../base/queue.ts'
+import type { Field, IdentifiedField } from '../project/columns.ts'
+import type { Disk } from '../storage/disk.ts'
+import { changesBetween } from './changes.ts'
+import type { Changes } from './changes.ts'
+import { moved, prepareCommit } from './commit.ts'
+import type { DataFile } from './data-file.ts'
+import { evolveFields } from './evolution.ts'
+import { bindFilter, mayMatchFile, mayMatchManifest } from './filter.ts'
+import type { FileFilter } from './filter.ts'
+import { liveFiles } from './manifest-list.ts'
+import { TableView } from './manifests.ts'
+import type { Manifests } from './manifests.ts'
+import { PROPERTY, findSnapshot, parseMetadata, refId, serializeMetadata, toSnapshot, withRef } from './metadata.ts'
+import type { SnapshotJson, TableMetadata } from './metadata.ts'
+import { partitionOf } from './partition.ts'
+import type { PartitionField } from './partition.ts'
+import { jsonFieldIds, schemaToJson } from './schema.ts'
+import type { Commit, Snapshot } from './snapshot.ts'
+import type { NewFile, Versions } from './versions.ts'
+
+export type { Commit, Operation, Snapshot } from './snapshot.ts'
+
+export interface TableId {
+  readonly namespace: string
+  readonly name: string
+}
+
+/** What tables share: the effects, and the cache of manifests. */
+export interface TableContext {
+  readonly disk: Disk
+  readonly clock: Clock
+  readonly manifests: Manifests
+  randomBytes(count: number): Uint8Array
+  suffix(): string
+}
+
+/** The next metadata, and what has to be on the disk before it. */
+export interface Transaction {
+  readonly metadata: TableMetadata
+  readonly files?: readonly NewFile[]
+}
+
+const ATTEMPTS_MAX = 100
+const BACKOFF_MS_MAX = 100
+const FSYNCS_AT_ONCE = 16
+const KEPT_VERSIONS = 20
+
+/**
+ * One Iceberg table. Reads answer from the metadata this process knows; `refresh` looks whether there is newer. Changes
+ * are made one after the other within the process, and race other processes by compare-and-swap.
+ */
+export class LakeTable {
+  readonly id: TableId
+  readonly location: string
+  readonly #versions: Versions
+  readonly #context: TableContext
+  readonly #queue = new SerialQueue()
+  #view: TableView
+  #dropped = false
+
+  constructor(id: TableId, location: string, versions: Versions, view: TableView, context: TableContext) {
+    this.id = id
+    this.location = location
+    this.#versions = versions
+    this.#view = view
+    this.#context = context
+  }
+
+  /** The current schema. */
+  get fields(): readonly IdentifiedField[] {
+    return this.#view.fields
+  }
+
+  get partition(): readonly PartitionField[] {
+    return partitionOf(this.#view.defaultSpec, this.#view.fields)
+  }
+
+  get properties(): Readonly<Record<string, string>> {
+    return this.#view.metadata.properties ?? {}
+  }
+
+  /** Absolute path of the present `v<N>.metadata.json`. */
+  get metadataPath(): string {
+    return this.#versions.path(this.#view.version)
+  }
+
+  /** The present metadata as stored; read-only. */
+  get metadata(): TableMetadata {
+    return this.#view.metadata
+  }
+
+  /** Branches and tags with the snapshots they are at. */
+  get refs(): Readonly<Record<string, bigint>> {
+    const { refs = {} } = this.#view.metadata
+    const main = refId(this.#view.metadata, 'main')
+    const all = Object.entries(refs).map(([name, ref]) => [name, ref['snapshot-id']] as const)
+    return Object.fromEntries(main === undefined ? all : [...all, ['main', main]])
+  }
+
+  /** Takes up what other processes committed. */
+  async refresh(): Promise<void> {
+    const version = await this.#versions.latest(this.#view.version)
+    if (version === undefined || this.#dropped) throw noTable(this.id)
+    if (version > this.#view.version) this.#adopt(await readView(this.#versions, version, this.location))
+  }
+
+  /** The snapshot a ref is at, or the one with an id. */
+  snapshot(ref: string | bigint = 'main'): Snapshot | undefined {
+    const json = this.#find(ref)
+    return json && toSnapshot(json)
+  }
+
+  /** The ref's snapshot and its ancestors that have not expired, oldest first. */
+  history(ref = 'main'): Snapshot[] {
+    const history: Snapshot[] = []
+    const byId = new Map(this.#view.metadata.snapshots?.map((snapshot) => [snapshot['snapshot-id'], snapshot]))
+    let at = refId(this.#view.metadata, ref)
+    for (let json = at && byId.get(at); json; json = at && byId.get(at)) {
+      history.push(toSnapshot(json))
+      at = json['parent-snapshot-id'] ?? undefined
+    }
+    return history.reverse()
+  }
+
+  /** Live data files of a snapshot; with a filter, without those that cannot hold a row passing it. */
+  async files(snapshot: Snapshot, filter: FileFilter = []): Promise<DataFile[]> {
+    const view = this.#view
+    const bound = bindFilter(filter, view.fields)
+    const files: DataFile[] = []
+    for (const manifest of await this.#context.manifests.list(this.#require(snapshot.id))) {
+      const spec = view.spec(manifest.specId)
+      if (liveFiles(manifest) === 0 || !mayMatchManifest(manifest, spec, bound)) continue
+      for (const { status, file } of await this.#context.manifests.entries(manifest, view)) {
+        if (status !== 'deleted' && mayMatchFile(file, spec, bound)) files.push(file)
+      }
+    }
+    return files
+  }
+
+  /** Files whose rows came and went between two snapshots; undefined when that can no longer be told. See changesBetween. */
+  changes(from: Snapshot | undefined, to: Snapshot): Promise<Changes | undefined> {
+    return changesBetween(this.#view, this.#context.manifests, from?.id, to.id)
+  }
+
+  /**
+   * Commits files as one snapshot. Durable when it resolves: data files that are not `synced` are fsynced here.
+   * Throws `conflict` / `moved` and `conflict` / `file-not-live` (see Commit), `corrupt` / `commit-unknown` when the disk
+   * failed after the snapshot became visible; anything else thrown means that nothing was committed.
+   */
+  async commit(change: Commit): Promise<Snapshot> {
+    const snapshotId = this.#newId()
+    let synced: Promise<void> | undefined
+    let snapshot: SnapshotJson | undefined
+    await this.transact(
+      async (view) => {
+        const { disk: _disk, clock, ...effects } = this.#context
+        const context = { ...effects, directory: this.#versions.directory, snapshotId, nowMs: clock.now() }
+        const prepared = await prepareCommit(view, change, context)
+        snapshot = prepared.snapshot
+        return prepared
+      },
+      () => (synced ??= this.#syncData(change.add)),
+    )
+    return toSnapshot(snapshot!)
+  }
+
+  /**
+   * Moves a ref to a snapshot, or drops it. With `expected`, only if the ref is at that snapshot now: else `conflict` /
+   * `moved`. This is how an audited branch is published.
+   */
+  async setRef(ref: string, snapshotId: bigint | undefined, expected?: bigint): Promise<void> {
+    await this.transact(async ({ metadata }) => {
+      const current = refId(metadata, ref)
+      if (expected !== undefined && current !== expected) throw moved(ref, expected, current)
+      if (snapshotId !== undefined && !findSnapshot(metadata, snapshotId)) throw noSnapshot(this.id, snapshotId)
+      if (current === snapshotId) return undefined
+      return { metadata: withRef(metadata, ref, snapshotId, this.#context.clock.now()) }
+    })
+  }
+
+  /** Changes the schema to the declared fields; see evolveFields for what may change. Without a difference nothing is written. */
+  async evolve(declared: readonly Field[]): Promise<void> {
+    await this.transact(async ({ metadata, fields }) => {
+      let lastId = metadata['last-column-id']
+      const evolved = evolveFields(fields, declared, () => ++lastId)
+      const schemaId = Math.max(...metadata.schemas.map((schema) => schema['schema-id'])) + 1
+      const json = schemaToJson(evolved, schemaId)
+      const jsonFields = jsonFieldIds(evolved).join(',')
+      const sameFields = JSON.stringify(json.fields) === JSON.stringify(schemaToJson(fields, schemaId).fields)
+      if (sameFields && jsonFields === jsonFieldIds(fields).join(',')) return undefined
+      return {
+        metadata: {
+          ...metadata,
+          'last-column-id': lastId,
+          'current-schema-id': schemaId,
+          schemas: [...metadata.schemas, json],
+          properties: { ...metadata.properties, [PROPERTY.jsonFields]: jsonFields },
+        },
+      }
+    })
+  }
+
+  /** Sets table properties; undefined removes one. */
+  async setProperties(changes: Readonly<Record<string, string | undefined>>): Promise<void> {
+    await this.transact(async ({ metadata }) => {
+      const before = metadata.properties ?? {}
+      const after = Object.entries({ ...before, ...changes }).filter(
+        (entry): entry is [string, string] => entry[1] !== undefined,
+      )
+      if (after.length === Object.keys(before).length && after.every(([key, value]) => before[key] === value))
+        return undefined
+      return { metadata: { ...metadata, properties: Object.fromEntries(after) } }
+    })
+  }
+
+  /**
+   * Compare-and-swap on the metadata: `change` makes the next from the present and is called again on newer metadata
+   * when another process was faster; undefined leaves everything as it is. `before` must have ended well before anything
+   * refers to what it writes. For this folder's use.
+   */
+  transact(
+    change: (view: TableView) => Promise<Transaction | undefined>,
+    before: () => Promise<void> = async () => {},
+  ): Promise<TableView> {
+    return this.#queue.run(async () => {
+      for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+        if (this.#dropped) throw noTable(this.id)
+        const base = this.#view
+        const transaction = await change(base)
+        if (!transaction) return base
+        if (await this.#put(base, transaction, before)) return this.#view
+        const waitMs = Math.min(BACKOFF_MS_MAX, 2 ** Math.min(attempt, 7)) * (this.#context.randomBytes(1)[0]! / 255)
+        await this.#context.clock.sleep(waitMs)
+        await this.refresh()
+      }
+      throw new MillraceError(
+        'unavailable',
+        'contended',
+        `${ATTEMPTS_MAX} tries to commit to ${nameOf(this.id)} lost against other processes.`,
+        {
+          hint: 'Let one process commit to a table, or try again later.',
+        },
+      )
+    })
+  }
+
+  /** Makes this object refuse further work. For the lake's drop. */
+  markDropped(): Promise<void> {
+    return this.#queue.run(async () => void (this.#dropped = true))
+  }
+
+  async #put(base: TableView, { metadata, files = [] }: Transaction, before: () => Promise<void>): Promise<boolean> {
+    const version = base.version + 1
+    const keep = keptVersions(metadata)
+    const previous = {
+      'timestamp-ms': base.metadata['last-updated-ms'],
+      'metadata-file': this.#versions.path(base.version),
+    }
+    const log = [...(base.metadata['metadata-log'] ?? []), previous]
+    const next: TableMetadata = {
+      ...metadata,
+      'last-updated-ms': Math.max(this.#context.clock.now(), base.metadata['last-updated-ms']),
+      'metadata-log': keep === undefined ? log : log.slice(-keep),
+    }
+    if (!(await this.#versions.put(version, Buffer.from(serializeMetadata(next)), files, before))) return false
+    this.#adopt(new TableView(version, next))
+    await this.#versions.hint(version)
+    if (keep !== undefined) await this.#versions.deleteBelow(version - keep)
+    return true
+  }
+
+  #adopt(view: TableView): void {
+    if (view.version > this.#view.version) this.#view = view
+  }
+
+  #find(ref: string | bigint): SnapshotJson | undefined {
+    const id = typeof ref === 'bigint' ? ref : refId(this.#view.metadata, ref)
+    return id === undefined ? undefined : findSnapshot(this.#view.metadata, id)
+  }
+
+  #require(id: bigint): SnapshotJson {
+    const snapshot = this.#find(id)
+    if (snapshot) return snapshot
+    throw noSnapshot(this.id, id)
+  }
+
+  // 53 bits, so that every JSON reader keeps them exact.
+  #newId(): bigint {
+    for (;;) {
+      const id = Buffer.from(this.#context.randomBytes(8)).readBigUInt64LE() >> 11n
+      if (id > 0n && !findSnapshot(this.#view.metadata, id)) return id
+    }
+  }
+
+  async #syncData(files: readonly DataFile[]): Promise<void> {
+    const { disk } = this.#context
+    const gate = new Semaphore(FSYNCS_AT_ONCE)
+    const unsynced = files.filter((file) => file.synced !== true)
+    await Promise.all(unsynced.map(({ path }) => gate.run(() => disk.syncFile(path))))
+    // Partition directories are new as well: their names, up to the table's own directory, must last too.
+    const directories = new Set<string>()
+    for (const { path } of unsynced) {
+      for (let at = dirname(path); !directories.has(at); at = dirname(at)) {
+        directories.add(at)
+        if (at === this.location || !at.startsWith(join(this.location, '/'))) break
+      }
+    }
+    await Promise.all([...directories].map((directory) => gate.run(() => disk.syncDirectory(directory))))
+  }
+}
+
+/** Reads one version. Throws `invalid` / `table-moved` when its files are recorded under another directory. */
+export async function readView(versions: Versions, version: number, location: string): Promise<TableView> {
+  const path = versions.path(version)
+  const metadata = parseMetadata((await versions.read(version)).toString('utf8'), path)
+  const recorded = metadata.location.replace(/^file:(\/\/)?/, '').replace(/\/$/, '')
+  if (recorded !== location) {
+    throw new MillraceError(
+      'invalid',
+      'table-moved',
+      `The table in ${location} was written in ${recorded}, and Iceberg records absolute paths.`,
+      {
+        hint: `Move it back to ${recorded} (a symbolic link there will do), or write it anew from its source.`,
+        context: { path },
+      },
+    )
+  }
+  return new TableView(version, metadata)
+}
+
+function keptVersions(metadata: TableMetadata): number | undefined {
+  const properties = metadata.properties ?? {}
+  if (properties[PROPERTY.deleteOldVersions] !== 'true') return undefined
+  return Math.max(1, Number(properties[PROPERTY.keptVersions] ?? KEPT_VERSIONS) || KEPT_VERSIONS)
+}
+
+/** Properties every new table has. */
+export const DEFAULT_PROPERTIES = {
+  [PROPERTY.deleteOldVersions]: 'true',
+  [PROPERTY.keptVersions]: String(KEPT_VERSIONS),
+} as const
+
+export function nameOf({ namespace, name }: TableId): string {
+  return `${namespace}.${name}`
+}
+
+export function noTable(id: TableId): MillraceError {
+  return new MillraceError('invalid', 'no-such-table', `There is no table ${nameOf(id)} in the lake.`, {
+    hint: 'It was dropped, or never created.',
+  })
+}
+
+function noSnapshot(id: TableId, snapshotId: bigint): MillraceError {
+  return new MillraceError('invalid', 'no-such-snapshot', `${nameOf(id)} has no snapshot ${snapshotId}.`, {
+    hint: 'It has expired, or was committed elsewhere: refresh the table, and use a newer one.',
+    context: { table: nameOf(id), snapshot: String(snapshotId) },
+  })
+}
