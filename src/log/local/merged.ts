@@ -186,7 +186,7 @@ export function planMerge<F extends MergeSource>(
   let size = 0
   for (const file of files) {
     if (file.compression === 'zstd' && file.rawBytes >= limits.mergedBytes / 2) {
-      if (run.length > 0 && run.some((f) => f.compression === 'none')) return run
+      if (run.some(({ compression }) => compression === 'none')) return run
       run = []
       size = 0
       continue

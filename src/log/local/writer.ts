@@ -50,8 +50,8 @@ interface Pending {
   readonly known: KnownAppend | undefined
   readonly mark: unknown
   readonly markJson: string | undefined
-  resolve(appended: Appended): void
-  reject(error: MillraceError): void
+  readonly resolve: (appended: Appended) => void
+  readonly reject: (error: MillraceError) => void
 }
 
 /**

@@ -1,0 +1,75 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { MillraceError, messageOf } from '../base/errors.ts'
+
+export interface DirectoryLock {
+  /** Lets another process have the directory. */
+  release(): Promise<void>
+}
+
+/**
+ * Takes a directory for this process alone. The lock is SQLite's exclusive lock on `lock.db`, a file lock of the kernel's: it ends
+ * with the process, however that ends. `lock.pid` only serves the message. Not for network file systems without locks.
+ *
+ * Errors: `conflict`/`data-locked` when another process, or another part of this one, holds it.
+ */
+export async function lockDirectory(path: string): Promise<DirectoryLock> {
+  const pidPath = join(path, 'lock.pid')
+  let database: DatabaseSync | undefined
+  try {
+    mkdirSync(path, { recursive: true })
+    database = new DatabaseSync(join(path, 'lock.db'))
+    database.exec('BEGIN EXCLUSIVE')
+    writeFileSync(pidPath, `${process.pid}\n`)
+  } catch (error) {
+    database?.close()
+    throw lockError(path, pidPath, error)
+  }
+  let held = true
+  return {
+    release: async () => {
+      if (!held) return
+      held = false
+      // Before the lock, so that it never removes the next holder's.
+      rmSync(pidPath, { force: true })
+      database.close()
+    },
+  }
+}
+
+function lockError(path: string, pidPath: string, error: unknown): MillraceError {
+  if (!isBusy(error)) {
+    return new MillraceError(
+      'internal',
+      'lock-failed',
+      `The data directory ${path} cannot be locked: ${messageOf(error)}.`,
+      {
+        hint: 'Check that it is writable and on a local disk.',
+        context: { path },
+        cause: error,
+      },
+    )
+  }
+  const pid = holder(pidPath)
+  const who = pid === undefined ? 'another process' : pid === process.pid ? `this process (${pid})` : `process ${pid}`
+  return new MillraceError('conflict', 'data-locked', `The data directory ${path} is in use by ${who}.`, {
+    hint: 'Stop that process, or use another data directory (--data).',
+    context: { path, pid },
+  })
+}
+
+const SQLITE_BUSY = 5
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
+}
+
+/** undefined in the moment between a holder's lock and its note. */
+function holder(pidPath: string): number | undefined {
+  try {
+    return Number.parseInt(readFileSync(pidPath, 'utf8'), 10) || undefined
+  } catch {
+    return undefined
+  }
+}
