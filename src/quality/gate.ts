@@ -63,7 +63,8 @@ export function compileGate(stream: Stream, relation: (dataset: Dataset) => stri
     ...rules.map((rule) => rule.condition),
   ].join(' AND ')
   const state = `CASE WHEN "${FRAME}" IS NOT NULL THEN ${STATE.frame}::TINYINT WHEN coalesce(${good}, false) THEN ${STATE.good}::TINYINT ELSE ${STATE.bad}::TINYINT END`
-  const time = stream.unique?.horizon === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(stream.time!)}::TIMESTAMP)::DOUBLE`
+  const time =
+    stream.unique?.horizon === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(stream.time!)}::TIMESTAMP)::DOUBLE`
   const [first, second] = fingerprint ?? ['0::UBIGINT', '0::UBIGINT']
   return {
     stream,

@@ -1,0 +1,382 @@
+import { MillraceError } from '../base/errors.ts'
+import type { Clock } from '../base/clock.ts'
+import { quoteIdentifier } from '../base/identifier.ts'
+import { intervalEnd, intervalStart, sqlDate, sqlTimestamp } from '../base/interval.ts'
+import type { Database } from '../engine/duckdb/database.ts'
+import { copyToParquet } from '../engine/duckdb/parquet.ts'
+import { duckdbType } from '../engine/duckdb/types.ts'
+import type { DataFile } from '../lake/data-file.ts'
+import type { FileFilter } from '../lake/filter.ts'
+import type { LakeTable, Snapshot } from '../lake/table.ts'
+import type { Field } from '../project/columns.ts'
+import type { Dataset } from '../project/dataset.ts'
+import { checkInputsOf } from '../project/project.ts'
+import type { IntervalUnit, Table } from '../project/table.ts'
+import { runAudits } from './audits.ts'
+import { mergeByKey } from './key-merge.ts'
+import { type StepRecord, readRecord, recordSummary } from './record.ts'
+import { CANDIDATE, dataDirectory, newestStep, partitionColumns, relationOf, toDataFiles } from './warehouse.ts'
+
+export interface TableRunnerOptions {
+  readonly table: Table
+  readonly lakeTable: LakeTable
+  readonly fields: readonly Field[]
+  readonly code: string
+  readonly run: string
+  readonly database: Database
+  readonly clock: Clock
+  /** The lake table of a dataset. */
+  lakeTableOf(dataset: Dataset): LakeTable
+}
+
+export interface RefreshRange {
+  /** Recompute intervals that start in [fromMs, toMs), whether due or not. */
+  readonly fromMs?: number
+  readonly toMs?: number
+  /** Recompute everything. */
+  readonly everything?: boolean
+}
+
+export interface RefreshResult {
+  readonly outcome: 'unchanged' | 'published' | 'blocked'
+  readonly snapshot: Snapshot | undefined
+  /** Intervals recomputed, for interval tables. */
+  readonly intervals: number
+  readonly reason?: string
+}
+
+/** What a step changes in a table: nothing yet is committed. */
+export interface TableChange {
+  readonly add: readonly DataFile[]
+  readonly remove: readonly DataFile[]
+  readonly intervals?: number
+}
+
+/** Snapshots of the datasets a step reads, fixed for the whole step. */
+type Pins = ReadonlyMap<string, { dataset: Dataset; table: LakeTable; snapshot: Snapshot | undefined }>
+
+/**
+ * Recomputes a derived table: finds what is due from the snapshots its last step read, computes it, audits the result
+ * and publishes it, as one commit. Same inputs, same code: nothing to do.
+ */
+export class TableRunner {
+  readonly #options: TableRunnerOptions
+
+  constructor(options: TableRunnerOptions) {
+    this.#options = options
+  }
+
+  get table(): Table {
+    return this.#options.table
+  }
+
+  get lakeTable(): LakeTable {
+    return this.#options.lakeTable
+  }
+
+  async refresh(range: RefreshRange = {}): Promise<RefreshResult> {
+    const { table, lakeTable, code } = this.#options
+    const pins = this.#pin()
+    const inputs = Object.fromEntries(
+      [...pins].map(([name, pin]) => [name, pin.snapshot ? String(pin.snapshot.id) : null]),
+    )
+    const newest = newestStep(lakeTable)
+    const forced = range.everything === true || range.fromMs !== undefined || range.toMs !== undefined
+    if (!forced && newest && newest.record.code === code && sameInputs(newest.record.inputs, inputs))
+      return unchanged(newest)
+    const main = lakeTable.snapshot('main')
+    const base = main && readRecord(main.summary)
+    const whole = range.everything === true || !main || !base || base.code !== code
+    const change = await this.#compute(pins, whole ? undefined : { main, record: base }, range)
+    return this.#commit(table, pins, { run: this.#options.run, code, inputs }, main, change)
+  }
+
+  #pin(): Pins {
+    const { table, lakeTableOf } = this.#options
+    const datasets = new Set([...table.sql.datasets, ...checkInputsOf(table)])
+    return new Map(
+      [...datasets].map((dataset) => {
+        const lakeTable = lakeTableOf(dataset)
+        return [dataset.name, { dataset, table: lakeTable, snapshot: lakeTable.snapshot('main') }]
+      }),
+    )
+  }
+
+  async #compute(
+    pins: Pins,
+    since: { main: Snapshot; record: StepRecord } | undefined,
+    range: RefreshRange,
+  ): Promise<TableChange> {
+    const { materialization } = this.#options.table
+    const forced = range.everything === true || range.fromMs !== undefined || range.toMs !== undefined
+    const computing = new Map([...pins].filter(([, pin]) => this.#options.table.sql.datasets.includes(pin.dataset)))
+    const changes = since && !forced ? await this.#changes(computing, since.record) : undefined
+    if (changes && [...changes.values()].every((change) => change.added.length === 0 && change.removed.length === 0))
+      return { add: [], remove: [] }
+    switch (materialization.kind) {
+      case 'full':
+        return this.#full(computing)
+      case 'interval':
+        return this.#intervals(computing, materialization.unit, since?.main, changes, range)
+      case 'key':
+        return mergeByKey({
+          ...this.#options,
+          keys: materialization,
+          main: since?.main,
+          changes,
+          render: (only) => this.#render(computing, only),
+          live: () => this.#live(),
+          write: (sql) => this.#write(sql),
+        })
+    }
+  }
+
+  /** File changes of each input since a step; undefined when some cannot be told, and all is to be recomputed. */
+  async #changes(
+    pins: Pins,
+    record: StepRecord,
+  ): Promise<Map<string, { added: DataFile[]; removed: DataFile[] }> | undefined> {
+    const all = new Map<string, { added: DataFile[]; removed: DataFile[] }>()
+    for (const [name, pin] of pins) {
+      const before = record.inputs?.[name]
+      if (before === undefined) return undefined
+      if (before === (pin.snapshot ? String(pin.snapshot.id) : null)) {
+        all.set(name, { added: [], removed: [] })
+        continue
+      }
+      if (!pin.snapshot) return undefined
+      const from = before === null ? undefined : pin.table.snapshot(BigInt(before))
+      if (before !== null && !from) return undefined
+      const changes = await pin.table.changes(from, pin.snapshot)
+      if (!changes) return undefined
+      all.set(name, changes)
+    }
+    return all
+  }
+
+  async #full(pins: Pins): Promise<TableChange> {
+    const sql = await this.#render(pins)
+    return { add: await this.#write(this.#cast(`(${sql})`)), remove: await this.#live() }
+  }
+
+  async #intervals(
+    pins: Pins,
+    unit: IntervalUnit,
+    main: Snapshot | undefined,
+    changes: ReadonlyMap<string, { added: DataFile[]; removed: DataFile[] }> | undefined,
+    range: RefreshRange,
+  ): Promise<TableChange> {
+    const all =
+      changes === undefined ||
+      [...pins].some(([name, pin]) => timeOf(pin.dataset) === undefined && isChanged(changes.get(name)))
+    const inputs = new Set<number>()
+    for (const [name, pin] of pins) {
+      const time = timeOf(pin.dataset)
+      if (time === undefined) continue
+      const files = all
+        ? pin.snapshot
+          ? await pin.table.files(pin.snapshot)
+          : []
+        : [...changes!.get(name)!.added, ...changes!.get(name)!.removed]
+      for (const start of await this.#starts(pin.table, files, time, unit)) inputs.add(start)
+    }
+    const live = main ? await this.#live() : []
+    if (all) for (const start of await this.#starts(this.#options.lakeTable, live, unit, unit)) inputs.add(start)
+    const { fromMs = -Infinity, toMs = Infinity } = range
+    const due = [...inputs]
+      .filter((start) => start >= intervalStart(unit, Number.isFinite(fromMs) ? fromMs : start) && start < toMs)
+      .sort((a, b) => a - b)
+    const kept = await this.#keepOthers(
+      unit,
+      due,
+      main !== undefined && due.length < inputs.size ? true : main !== undefined,
+    )
+    const add: DataFile[] = [...kept.add]
+    for (let i = 0; i < due.length; i += INTERVALS_PER_STATEMENT) {
+      const parts = await Promise.all(
+        due
+          .slice(i, i + INTERVALS_PER_STATEMENT)
+          .map(async (start) => this.#cast(await this.#renderInterval(pins, unit, start))),
+      )
+      add.push(...(await this.#write(parts.join(' UNION ALL '))))
+    }
+    const remove = main === undefined ? await this.#live() : kept.remove
+    return { add, remove, intervals: due.length }
+  }
+
+  /** Starts of the intervals that rows of these files lie in. */
+  async #starts(table: LakeTable, files: readonly DataFile[], time: string, unit: IntervalUnit): Promise<number[]> {
+    if (files.length === 0) return []
+    const sql = `SELECT DISTINCT epoch_ms(date_trunc('${unit}', ${quoteIdentifier(time)}::TIMESTAMP)::TIMESTAMP) AS start FROM ${relationOf(table, files)}`
+    return (await this.#options.database.rows(sql)).map((row) => Number(row.start))
+  }
+
+  /** Live files that hold due intervals go; their rows of other intervals are written anew. */
+  async #keepOthers(unit: IntervalUnit, due: readonly number[], exists: boolean): Promise<TableChange> {
+    if (!exists || due.length === 0) return { add: [], remove: [] }
+    const literal = (ms: number) => intervalText(unit, ms)
+    const remove = await this.#live([{ column: unit, op: 'in', values: due.map(literal) }])
+    const isDue = `${quoteIdentifier(unit)} IN (${due.map((ms) => intervalLiteral(unit, ms)).join(', ')})`
+    if (remove.length === 0) return { add: [], remove: [] }
+    const add = await this.#write(`SELECT * FROM ${relationOf(this.#options.lakeTable, remove)} WHERE NOT ${isDue}`)
+    return { add, remove }
+  }
+
+  async #live(filter?: FileFilter): Promise<DataFile[]> {
+    const { lakeTable } = this.#options
+    const main = lakeTable.snapshot('main')
+    return main ? lakeTable.files(main, filter) : []
+  }
+
+  /** The query over whole inputs; `only` replaces the files of some. */
+  async #render(pins: Pins, only: ReadonlyMap<string, readonly DataFile[]> = new Map()): Promise<string> {
+    const relations = new Map<string, string>()
+    for (const [name, pin] of pins) {
+      const files = only.get(name) ?? (pin.snapshot ? await pin.table.files(pin.snapshot) : [])
+      relations.set(name, relationOf(pin.table, files))
+    }
+    return this.#options.table.sql.render({
+      dataset: (dataset) => relations.get(dataset.name)!,
+      parameter: (name) => `$${name}`,
+    })
+  }
+
+  /** The query over one interval: inputs with a time are cut to it. */
+  async #renderInterval(pins: Pins, unit: IntervalUnit, startMs: number): Promise<string> {
+    const endMs = intervalEnd(unit, startMs)
+    const relations = new Map<string, string>()
+    for (const [name, pin] of pins) {
+      const time = timeOf(pin.dataset)
+      if (time === undefined) {
+        relations.set(name, relationOf(pin.table, pin.snapshot ? await pin.table.files(pin.snapshot) : []))
+        continue
+      }
+      const isDate = pin.table.fields.find((field) => field.name === time)!.type.kind === 'date'
+      const [from, to] = isDate ? [sqlDate(startMs), sqlDate(endMs)] : [sqlTimestamp(startMs), sqlTimestamp(endMs)]
+      const files = pin.snapshot
+        ? await pin.table.files(pin.snapshot, [
+            { column: time, op: '>=', value: from },
+            { column: time, op: '<', value: to },
+          ])
+        : []
+      const type = isDate ? 'DATE' : 'TIMESTAMP'
+      const column = quoteIdentifier(time)
+      relations.set(
+        name,
+        `(SELECT * FROM ${relationOf(pin.table, files)} WHERE ${column} >= ${type} '${from}' AND ${column} < ${type} '${to}')`,
+      )
+    }
+    const query = this.#options.table.sql.render({
+      dataset: (dataset) => relations.get(dataset.name)!,
+      parameter: (name) => `$${name}`,
+    })
+    return `(SELECT ${intervalLiteral(unit, startMs)} AS ${quoteIdentifier(unit)}, * FROM (${query}))`
+  }
+
+  /** The rows of a relation with exactly the table's columns and types. */
+  #cast(relation: string): string {
+    const columns = this.#options.fields.map(
+      (field) => `CAST(${quoteIdentifier(field.name)} AS ${duckdbType(field.type)}) AS ${quoteIdentifier(field.name)}`,
+    )
+    return `SELECT ${columns.join(', ')} FROM ${relation}`
+  }
+
+  async #write(sql: string): Promise<DataFile[]> {
+    const { database, lakeTable } = this.#options
+    const { names, select } = partitionColumns(lakeTable)
+    const query = select.length === 0 ? sql : `SELECT *, ${select.join(', ')} FROM (${sql})`
+    const written = await database.use((connection) =>
+      copyToParquet(connection, query, {
+        directory: dataDirectory(lakeTable),
+        fields: lakeTable.fields,
+        partitionColumns: names,
+      }),
+    )
+    return toDataFiles(lakeTable, written)
+  }
+
+  async #commit(
+    table: Table,
+    pins: Pins,
+    record: StepRecord,
+    main: Snapshot | undefined,
+    change: TableChange,
+  ): Promise<RefreshResult> {
+    const { lakeTable, database, clock, fields } = this.#options
+    const removed = new Set(change.remove.map((file) => file.path))
+    const after = [...(await this.#live()).filter((file) => !removed.has(file.path)), ...change.add]
+    const audits = await runAudits(table, {
+      self: relationOf(lakeTable, after),
+      fields,
+      time: timeOf(table),
+      nowMs: clock.now(),
+      database,
+      relation: async (dataset) => {
+        const pin = pins.get(dataset.name)!
+        return relationOf(pin.table, pin.snapshot ? await pin.table.files(pin.snapshot) : [])
+      },
+    })
+    const blocking = audits.find((audit) => !audit.passed && audit.severity === 'block')
+    // A candidate left by an earlier failure rests on older inputs; this step was computed from what is published.
+    if (lakeTable.snapshot(CANDIDATE)) await lakeTable.setRef(CANDIDATE, undefined)
+    const snapshot = await lakeTable.commit({
+      operation: change.remove.length > 0 ? 'overwrite' : 'append',
+      add: change.add,
+      remove: change.remove.map((file) => file.path),
+      summary: recordSummary({ ...record, ...(audits.length === 0 ? {} : { audits }) }),
+      parent: main?.id ?? null,
+      ...(blocking ? { ref: CANDIDATE } : {}),
+    })
+    const intervals = change.intervals ?? 0
+    if (blocking) return { outcome: 'blocked', snapshot, intervals, reason: `${blocking.check}: ${blocking.message}` }
+    return { outcome: 'published', snapshot, intervals }
+  }
+}
+
+/** Intervals computed by one statement: enough to spread its fixed cost, few enough to keep its text and memory small. */
+const INTERVALS_PER_STATEMENT = 32
+
+/** The column that gives a dataset's rows a time; undefined when it is read whole. */
+export function timeOf(dataset: Dataset): string | undefined {
+  if (dataset.kind === 'stream') return dataset.time
+  return dataset.materialization.kind === 'interval' ? dataset.materialization.unit : undefined
+}
+
+function intervalText(unit: IntervalUnit, ms: number): string {
+  return unit === 'minute' || unit === 'hour' ? sqlTimestamp(ms) : sqlDate(ms)
+}
+
+function intervalLiteral(unit: IntervalUnit, ms: number): string {
+  return `${unit === 'minute' || unit === 'hour' ? 'TIMESTAMP' : 'DATE'} '${intervalText(unit, ms)}'`
+}
+
+function isChanged(change: { added: readonly DataFile[]; removed: readonly DataFile[] } | undefined): boolean {
+  return change === undefined || change.added.length > 0 || change.removed.length > 0
+}
+
+function sameInputs(a: StepRecord['inputs'], b: Record<string, string | null>): boolean {
+  const names = Object.keys(b)
+  return a !== undefined && names.length === Object.keys(a).length && names.every((name) => a[name] === b[name])
+}
+
+function unchanged(newest: { snapshot: Snapshot; record: StepRecord; published: boolean }): RefreshResult {
+  if (newest.published) return { outcome: 'unchanged', snapshot: newest.snapshot, intervals: 0 }
+  const failed = newest.record.audits?.find((audit) => !audit.passed && audit.severity === 'block')
+  return {
+    outcome: 'blocked',
+    snapshot: newest.snapshot,
+    intervals: 0,
+    reason: failed ? `${failed.check}: ${failed.message}` : 'an audit failed',
+  }
+}
+
+/** A table's step cannot go on: its own error, told with the table's name. */
+export function refreshError(table: Table, error: unknown): MillraceError {
+  const known =
+    error instanceof MillraceError ? error : new MillraceError('internal', 'refresh', String(error), { cause: error })
+  return new MillraceError(known.kind, known.code, `Refreshing table '${table.name}' failed: ${known.message}`, {
+    ...(known.hint === undefined ? {} : { hint: known.hint }),
+    context: { ...known.context, dataset: table.name },
+    cause: error,
+  })
+}

@@ -1,0 +1,112 @@
+import type { MillraceError } from '../base/errors.ts'
+import { quoteIdentifier } from '../base/identifier.ts'
+import type { WrittenFile } from '../engine/duckdb/parquet.ts'
+import { parquetRelation } from '../engine/duckdb/parquet.ts'
+import type { DataFile } from '../lake/data-file.ts'
+import type { Lake } from '../lake/lake.ts'
+import { type PartitionField, partitionName } from '../lake/partition.ts'
+import { dataFile } from '../lake/stats.ts'
+import type { LakeTable, Snapshot } from '../lake/table.ts'
+import { transformSql } from '../lake/transform.ts'
+import type { Field } from '../project/columns.ts'
+import type { Dataset } from '../project/dataset.ts'
+import type { PartitionBy } from '../project/stream.ts'
+import { QUARANTINE_FIELDS } from '../quality/quarantine.ts'
+import { type StepRecord, readRecord } from './record.ts'
+
+/** Branch of snapshots that await, or failed, their audits. */
+export const CANDIDATE = 'candidate'
+
+/** Layers of the lake, as namespaces. */
+export const LAYERS = { stream: 'processed', table: 'curated', quarantine: 'quarantine' } as const
+
+/** The lake tables of a project's datasets. */
+export class Warehouse {
+  readonly lake: Lake
+
+  constructor(lake: Lake) {
+    this.lake = lake
+  }
+
+  /**
+   * The table of a dataset with the given columns, made or evolved as needed. A derived table whose columns changed in a
+   * way Iceberg cannot follow is made anew, for it can be recomputed; a stream's is refused.
+   */
+  async tableOf(dataset: Dataset, fields: readonly Field[]): Promise<LakeTable> {
+    const id = { namespace: LAYERS[dataset.kind], name: dataset.name }
+    const partition = partitionFields(dataset)
+    const options = {
+      fields,
+      partition,
+      properties: { 'millrace.dataset': dataset.name, ...(dataset.doc === undefined ? {} : { comment: dataset.doc }) },
+    }
+    const found = await this.lake.load(id)
+    if (!found) return this.lake.create(id, options)
+    try {
+      await found.evolve(fields)
+      return found
+    } catch (error) {
+      if (dataset.kind === 'stream' || (error as MillraceError).code !== 'incompatible-schema') throw error
+      await this.lake.drop(id)
+      return this.lake.create(id, options)
+    }
+  }
+
+  async quarantineOf(stream: string): Promise<LakeTable> {
+    const id = { namespace: LAYERS.quarantine, name: stream }
+    return (await this.lake.load(id)) ?? this.lake.create(id, { fields: QUARANTINE_FIELDS })
+  }
+}
+
+/** The newest step of a table, published or not. */
+export function newestStep(
+  table: LakeTable,
+): { snapshot: Snapshot; record: StepRecord; published: boolean } | undefined {
+  const main = table.snapshot('main')
+  const candidate = table.snapshot(CANDIDATE)
+  const newest = candidate && (!main || candidate.sequenceNumber > main.sequenceNumber) ? candidate : main
+  const record = newest && readRecord(newest.summary)
+  return newest && record ? { snapshot: newest, record, published: newest === main } : undefined
+}
+
+/** The published rows of a table, with files pruned to those given. */
+export function relationOf(table: LakeTable, files: readonly Pick<DataFile, 'path'>[]): string {
+  return parquetRelation(
+    files.map((file) => file.path),
+    table.fields,
+  )
+}
+
+export function toDataFiles(table: LakeTable, written: readonly WrittenFile[]): DataFile[] {
+  return written.map((file) => dataFile(table.fields, table.partition, file))
+}
+
+/** Directory that new data files of a table go to. */
+export function dataDirectory(table: LakeTable): string {
+  return `${table.location}/data`
+}
+
+/** Computed columns, named after the partition fields, that tell COPY which file a row goes to. */
+export function partitionColumns(table: LakeTable): { names: string[]; select: string[] } {
+  const names = table.partition.map((field) => partitionName(field))
+  const select = table.partition.map((field, i) => {
+    const { type } = table.fields.find((f) => f.name === field.column)!
+    return `${transformSql(field.transform, quoteIdentifier(field.column), type)} AS ${quoteIdentifier(names[i]!)}`
+  })
+  return { names, select }
+}
+
+function partitionFields(dataset: Dataset): PartitionField[] {
+  const time =
+    dataset.kind === 'stream'
+      ? dataset.time
+      : dataset.materialization.kind === 'interval'
+        ? dataset.materialization.unit
+        : undefined
+  return dataset.partitionBy.map((by: PartitionBy): PartitionField => {
+    if (typeof by === 'string') return { column: time!, transform: { kind: by } }
+    if (by.by === 'bucket') return { column: by.column, transform: { kind: 'bucket', count: by.count } }
+    if (by.by === 'truncate') return { column: by.column, transform: { kind: 'truncate', width: by.width } }
+    return { column: by.column, transform: { kind: by.by } }
+  })
+}
