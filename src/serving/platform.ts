@@ -1,3 +1,4 @@
+import type { RecordLines } from '../log/lines.ts'
 import type { IdentifiedField } from '../project/columns.ts'
 import type { Endpoint } from '../project/endpoint.ts'
 
@@ -12,6 +13,8 @@ export interface Platform {
   /** Throws invalid/unknown-dataset with a suggestion. */
   dataset(name: string): Promise<DatasetDetail>
   endpoints(): readonly Endpoint[]
+  /** Names of the streams: what ingest checks before it reads a body. */
+  streamNames(): readonly string[]
   /** Names that SQL may refer to. */
   relationNames(): readonly string[]
   /** The published rows of a dataset (for a stream: with its hot rows). Files stay readable until `release`. */
@@ -19,14 +22,15 @@ export interface Platform {
   /** The rows in quarantine of a dataset. */
   quarantine(name: string): Promise<Relation>
   /** Writes asked for by the command line beside a running server: `run`, `replay`, `quarantine-replay`, `maintain`, `verify`. */
-  control(verb: string, input: Record<string, unknown>, progress: (event: Record<string, unknown>) => void): Promise<unknown>
+  control(
+    verb: string,
+    input: Record<string, unknown>,
+    progress: (event: Record<string, unknown>) => void,
+  ): Promise<unknown>
 }
 
-export interface IncomingBatch {
-  /** Whole lines of JSON, each ending in a newline. */
-  lines: Uint8Array
-  records: number
-  /** The request's Idempotency-Key. */
+/** Records as a request brought them, with its Idempotency-Key. */
+export interface IncomingBatch extends RecordLines {
   key?: string
 }
 
@@ -75,7 +79,12 @@ export interface DatasetDetail extends DatasetStatus {
   /** Names of the datasets it reads and of those that read it. */
   inputs: string[]
   outputs: string[]
-  checks: { name: string; severity: 'quarantine' | 'warn' | 'block'; state: 'passed' | 'failed' | 'unknown'; message?: string }[]
+  checks: {
+    name: string
+    severity: 'quarantine' | 'warn' | 'block'
+    state: 'passed' | 'failed' | 'unknown'
+    message?: string
+  }[]
   files: number
   bytes: number
   /** The declaration's SQL, for tables. */
