@@ -19,8 +19,8 @@ export interface MergeSource extends DataFile {
 type IndexEntry = readonly [number, number, number, number, string | null, unknown, number]
 
 /**
- * Writes the frames of neighbouring files into one compressed file, checking them on the way. Returns once it and its
- * name are durable; the originals are still there.
+ * Writes the frames of neighbouring files into one compressed file, checking them on the way; complete and synced, under
+ * a temporary name. `publishMerged` gives it its own.
  */
 export async function writeMerged(
   disk: Disk,
@@ -32,11 +32,10 @@ export async function writeMerged(
   const to = sources.at(-1)!.to
   const rawBytes = sources.reduce((sum, source) => sum + source.rawBytes, 0)
   const path = join(directory, mergedName(from, to))
-  const temporary = `${path}.tmp`
   const headers: FrameHeader[] = []
   let bytes: number
-  await disk.remove(temporary)
-  const out = await disk.open(temporary, 'create')
+  await disk.remove(temporaryPath(path))
+  const out = await disk.open(temporaryPath(path), 'create')
   try {
     // The size in the file's header lets a reader see how long the content is, and makes a cut file an error.
     const zip = createZstdCompress({
@@ -52,10 +51,16 @@ export async function writeMerged(
     await out.close()
   }
   await writeIndex(disk, path, headers)
-  await disk.rename(temporary, path)
-  await disk.syncDirectory(directory)
   return { path, compression: 'zstd', from, to, bytes, rawBytes }
 }
+
+/** Makes a merged file durable under its name. From then on it stands for its sources, which may be removed. */
+export async function publishMerged(disk: Disk, directory: string, path: string): Promise<void> {
+  await disk.rename(temporaryPath(path), path)
+  await disk.syncDirectory(directory)
+}
+
+const temporaryPath = (path: string): string => `${path}.tmp`
 
 async function* checkedChunks(
   disk: Disk,

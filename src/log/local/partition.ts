@@ -8,10 +8,10 @@ import { FrameCache, frameOf, storedHeaders } from './files.ts'
 import { headerBytesMax } from './frame.ts'
 import type { LogLimits } from './limits.ts'
 import { MarkLedger } from './marks.ts'
-import { planMerge, writeMerged } from './merged.ts'
+import { planMerge, publishMerged, writeMerged } from './merged.ts'
 import { indexName } from './names.ts'
 import { readRecords, verifyFile } from './scan.ts'
-import { SegmentWriter } from './writer.ts'
+import { SegmentWriter, stopped } from './writer.ts'
 import type { Tail, WriterOptions } from './writer.ts'
 
 export interface PartitionState {
@@ -24,8 +24,7 @@ export interface PartitionState {
 /** A partition of the embedded log: sealed files, the segment being written, and what keeps them in order. */
 export class LocalPartition implements PartitionLog {
   readonly partition: number
-  readonly #stream: string
-  readonly #directory: string
+  readonly #place: WriterOptions['place']
   readonly #disk: Disk
   readonly #clock: Clock
   readonly #limits: LogLimits
@@ -45,8 +44,7 @@ export class LocalPartition implements PartitionLog {
   constructor(state: PartitionState) {
     const { place, disk, clock, limits } = state.writer
     this.partition = place.partition
-    this.#stream = place.stream
-    this.#directory = place.directory
+    this.#place = place
     this.#disk = disk
     this.#clock = clock
     this.#limits = limits
@@ -158,8 +156,8 @@ export class LocalPartition implements PartitionLog {
       const expired = await this.#expired(policy)
       const last = expired.at(-1)
       if (last === undefined) return this.start
-      await this.#marks.cover(last.to)
-      if (expired.length === this.#files.length) await this.#writer.keepOffset()
+      await this.#vital(() => this.#marks.cover(last.to))
+      if (expired.length === this.#files.length) await this.#vital(() => this.#writer.keepOffset())
       await this.#drop(expired, [])
       return this.start
     })
@@ -188,7 +186,7 @@ export class LocalPartition implements PartitionLog {
         seen.records += records
         seen.rawBytes += file.rawBytes
       }
-      await MarkLedger.open(this.#disk, this.#directory, this.partition)
+      await MarkLedger.open(this.#disk, this.#place.directory, this.partition)
       return seen
     } catch (error) {
       const corruption = asMillraceError(error)
@@ -229,10 +227,10 @@ export class LocalPartition implements PartitionLog {
     throw new MillraceError(
       'invalid',
       'offset-gone',
-      `Stream '${this.#stream}', partition ${this.partition}: offset ${from} was removed by retention; the log starts at ${this.start}.`,
+      `Stream '${this.#place.stream}', partition ${this.partition}: offset ${from} was removed by retention; the log starts at ${this.start}.`,
       {
         hint: 'Start from a later offset, or keep records longer.',
-        context: { stream: this.#stream, partition: this.partition, offset: from, start: this.start },
+        context: { stream: this.#place.stream, partition: this.partition, offset: from, start: this.start },
       },
     )
   }
@@ -241,10 +239,10 @@ export class LocalPartition implements PartitionLog {
     return new MillraceError(
       'corrupt',
       'log-behind',
-      `Stream '${this.#stream}', partition ${this.partition}: the lake holds records up to offset ${offset}, the log ends at ${this.end}.`,
+      `Stream '${this.#place.stream}', partition ${this.partition}: the lake holds records up to offset ${offset}, the log ends at ${this.end}.`,
       {
         hint: 'The log has lost records or belongs to another lake. Restore it from a copy.',
-        context: { stream: this.#stream, partition: this.partition, offset, end: this.end },
+        context: { stream: this.#place.stream, partition: this.partition, offset, end: this.end },
       },
     )
   }
@@ -258,13 +256,24 @@ export class LocalPartition implements PartitionLog {
   }
 
   async #merge(run: readonly StoredFile[]): Promise<void> {
-    const last = run.at(-1)!
-    await this.#marks.cover(last.to)
-    const merged = await writeMerged(this.#disk, this.#directory, run, {
+    await this.#vital(() => this.#marks.cover(run.at(-1)!.to))
+    const merged = await writeMerged(this.#disk, this.#place.directory, run, {
       level: this.#limits.compressionLevel,
       headerMax: this.#headerMax,
     })
+    await this.#vital(() => publishMerged(this.#disk, this.#place.directory, merged.path))
     await this.#drop(run, [merged])
+  }
+
+  /** Work after whose failure nobody knows what is durable: it ends the log's life, as a failed append does. */
+  async #vital(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      const failure = stopped(asMillraceError(error), this.#place)
+      this.#writer.fail(failure)
+      throw failure
+    }
   }
 
   /** Oldest files below the checkpoint that a retention policy lets go. */

@@ -143,10 +143,12 @@ export class SegmentWriter {
     await this.#steps.run(() => this.#closeFile())
   }
 
-  /** Ends the log's life from outside: another partition of the stream failed. */
+  /** Ends the log's life for a reason outside the writer: it never acknowledges again. */
   fail(error: MillraceError): void {
-    this.#failure ??= error
+    if (this.#failure !== undefined) return
+    this.#failure = error
     this.#refuse(this.#waiting.splice(0))
+    this.#options.onFatal(error)
   }
 
   #assertOpen(): void {
@@ -333,7 +335,7 @@ export class SegmentWriter {
 
   async #die(error: MillraceError, group: readonly Pending[]): Promise<void> {
     const isFirst = this.#failure === undefined
-    const failure = (this.#failure ??= this.#stopped(error))
+    const failure = (this.#failure ??= stopped(error, this.#options.place))
     await this.#cutBack()
     this.#refuse(group)
     this.#refuse(this.#waiting.splice(0))
@@ -360,20 +362,17 @@ export class SegmentWriter {
   #refuse(group: readonly Pending[]): void {
     for (const { reject } of group) reject(this.#failure!)
   }
+}
 
-  #stopped(error: MillraceError): MillraceError {
-    const { stream, partition } = this.#options.place
-    return new MillraceError(
-      error.kind,
-      error.code,
-      `The log of stream '${stream}', partition ${partition}, has stopped: ${error.message}`,
-      {
-        hint: error.hint ?? 'Restart Millrace once the cause is mended; nothing acknowledged is lost.',
-        context: { ...error.context, stream, partition },
-        cause: error,
-      },
-    )
-  }
+/** An error of the disk's as the end of a partition's life. */
+export function stopped(error: MillraceError, place: WriterOptions['place']): MillraceError {
+  const { stream, partition } = place
+  const what = `The log of stream '${stream}', partition ${partition}, has stopped: ${error.message}`
+  return new MillraceError(error.kind, error.code, what, {
+    hint: error.hint ?? 'Restart Millrace once the cause is mended; nothing acknowledged is lost.',
+    context: { ...error.context, stream, partition },
+    cause: error,
+  })
 }
 
 export function newTail(path: string, from: number): Tail {
