@@ -134,6 +134,13 @@ function checkStream(stream: Stream, local: Reporter): void {
   }
   for (const partition of stream.partitionBy) checkPartition(partition, fields, stream.time, local)
   for (const check of stream.checks) checkCheck(check, stream, fields, local)
+  if (stream.sources.length > 0 && stream.partitions > 1) {
+    local.report(
+      'bad-partitions',
+      'a stream with file sources has one partition.',
+      'Remove partitions, or load the files into a stream of their own.',
+    )
+  }
   const names = new Set<string>()
   for (const source of stream.sources) {
     if (names.has(source.name))

@@ -101,7 +101,7 @@ export function compileGate(stream: Stream, relation: (dataset: Dataset) => stri
  * Two independent 64-bit hashes of the unique columns. The second hashes other bytes (a prefix), not a combination of
  * the first, so a collision in one says nothing about the other. Nulls compare equal.
  */
-function fingerprintSql(columns: readonly string[]): readonly [string, string] {
+export function fingerprintSql(columns: readonly string[]): readonly [string, string] {
   const text = columns.map((name) => `coalesce(${quoteIdentifier(name)}::VARCHAR, chr(30))`)
   const joined = text.length === 1 ? text[0]! : `concat_ws(chr(31), ${text.join(', ')})`
   return [`hash(${joined})`, `hash('x' || ${joined})`]

@@ -20,6 +20,8 @@ export interface BatchOrder {
   readonly headerLines: readonly number[]
   /** Offset ranges [from, to) to pass over: done before, or superseded by a newer version of their file. */
   readonly skip: readonly (readonly [number, number])[]
+  /** Offsets of the records, when they do not follow each other: a replay from quarantine. */
+  readonly offsets?: readonly number[]
   /** The keys seen before, when the stream has a unique key. */
   readonly seen: SeenKeys | undefined
 }
@@ -91,7 +93,7 @@ export class Verdict {
   }
 
   #decide(chunk: DuckDBDataChunk, output: DuckDBVector): void {
-    const { headerLines, skip, seen } = this.#order!
+    const { headerLines, skip, seen, from, offsets: explicit } = this.#order!
     const rows = chunk.rowCount
     const state = items(chunk.getColumnVector(0), Int8Array)
     const first = halves(items(chunk.getColumnVector(1), BigUint64Array), rows)
@@ -105,7 +107,8 @@ export class Verdict {
         output.setItem(i, null)
         continue
       }
-      const offset = this.#offset++
+      const ordinal = this.#offset++
+      const offset = explicit === undefined ? ordinal : explicit[ordinal - from]!
       if (skip.length > 0 && skip.some(([from, to]) => offset >= from && offset < to)) {
         this.skipped++
         output.setItem(i, null)

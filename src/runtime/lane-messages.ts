@@ -19,15 +19,20 @@ export interface BatchJob {
   readonly diagnose: string
   readonly diagnosePath: string
   readonly segment: { readonly path: string; readonly compressed: boolean; readonly from: number; readonly to: number }
-  readonly headers: readonly { readonly line: number; readonly offset: number; readonly atMs: number }[]
+  /** Lines of the segment that are frame headers. */
+  readonly headerLines: readonly number[]
+  /** When records arrived: those from `offset` on, ms since the epoch. */
+  readonly arrivals: readonly { readonly offset: number; readonly atMs: number }[]
   readonly skip: readonly (readonly [number, number])[]
+  /** Offsets of the records, when they do not follow each other. */
+  readonly offsets?: readonly number[]
   readonly directory: string
   readonly fields: readonly IdentifiedField[]
   readonly partitionColumns: readonly string[]
   readonly quarantineDirectory: string
   readonly quarantineFields: readonly IdentifiedField[]
   readonly code: string
-  /** Reference relations of row checks may change between batches; nothing else is read. */
+  /** Whether the lane keeps keys; it must have been restored then. */
   readonly unique: boolean
 }
 

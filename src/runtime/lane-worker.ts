@@ -50,7 +50,13 @@ class LaneWorker {
     const seen = job.unique ? this.#seen.get(job.lane) : undefined
     assert(!job.unique || seen, `lane ${job.lane} has been restored before its first batch`)
     const verdict = this.#verdict
-    verdict.begin({ from: job.segment.from, headerLines: job.headers.map((h) => h.line), skip: job.skip, seen })
+    verdict.begin({
+      from: job.segment.from,
+      headerLines: job.headerLines,
+      skip: job.skip,
+      ...(job.offsets === undefined ? {} : { offsets: job.offsets }),
+      seen,
+    })
     try {
       const files = await copyToParquet(this.#connection, job.select, {
         directory: job.directory,
@@ -109,7 +115,7 @@ class LaneWorker {
         source: origin?.source ?? null,
         file: origin?.file ?? null,
         line: origin?.line ?? null,
-        receivedAtMs: job.headers.findLast((h) => h.offset <= offset)!.atMs,
+        receivedAtMs: job.arrivals.findLast((a) => a.offset <= offset)?.atMs ?? 0,
         code: job.code,
         partition: job.partition,
         offset,
@@ -182,14 +188,15 @@ interface Diagnosis {
 async function readLines(job: BatchJob, offsets: readonly number[]): Promise<string[]> {
   const file = createReadStream(job.segment.path, { highWaterMark: 1 << 20 })
   const input = job.segment.compressed ? file.pipe(createZstdDecompress()) : file
-  const headers = new Set(job.headers.map((h) => h.line))
+  const headers = new Set(job.headerLines)
   const found: string[] = []
   let line = 0
-  let offset = job.segment.from
+  let ordinal = 0
   for await (const text of createInterface({ input, crlfDelay: Infinity })) {
     if (headers.has(line++)) continue
+    const offset = job.offsets?.[ordinal] ?? job.segment.from + ordinal
     if (offset === offsets[found.length]) found.push(text)
-    offset++
+    ordinal++
     if (found.length === offsets.length) break
   }
   file.destroy()

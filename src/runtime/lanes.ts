@@ -23,6 +23,10 @@ export class Lanes {
     return this.#of(job.lane).run(job) as Promise<{ keys: number }>
   }
 
+  async forget(lane: string): Promise<void> {
+    await this.#of(lane).run({ kind: 'forget', lane })
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker.close()))
   }

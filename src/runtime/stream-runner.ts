@@ -1,14 +1,14 @@
 import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
-import { durationMs } from '../base/duration.ts'
-import { quoteIdentifier } from '../base/identifier.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
+import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.ts'
 import { routeLines } from '../log/route.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
+import { batchJob, laneName, restoreJob } from './lane-job.ts'
 import type { BatchJob, BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
 import {
@@ -20,16 +20,18 @@ import {
   readRecord,
   recordSummary,
 } from './record.ts'
-import { CANDIDATE, dataDirectory, newestStep, partitionColumns, relationOf, toDataFiles } from './warehouse.ts'
+import { CANDIDATE, newestStep, toDataFiles } from './warehouse.ts'
 
 export interface StreamRunnerOptions {
   readonly stream: Stream
-  readonly gate: Gate
+  /** The gate as it is now: references to other datasets follow what is published. */
+  gate(): Promise<Gate>
   readonly code: string
   readonly run: string
   readonly log: StreamLog
   readonly table: LakeTable
-  readonly quarantine: LakeTable
+  /** The quarantine table; made when first asked for with `create`. */
+  openQuarantine(create: boolean): Promise<LakeTable | undefined>
   readonly lanes: Lanes
   readonly clock: Clock
   readonly temporary: string
@@ -51,6 +53,26 @@ export interface StreamLimits {
   readonly lingerMs: number
 }
 
+/** Where a stream stands in the lake. */
+export interface Committed {
+  /** Next offset per partition. */
+  readonly offsets: readonly number[]
+  readonly counts: Counts
+  /** Replays done, of log or quarantine. */
+  readonly replays: number
+  /** Ranges that hold an older version of a file, and were left out. */
+  readonly superseded: readonly Superseded[]
+}
+
+/** Files that take the place of others. */
+export interface Replacement {
+  readonly committed: Partial<Committed>
+  readonly add: readonly DataFile[]
+  readonly remove: readonly string[]
+  readonly quarantineAdd: readonly DataFile[]
+  readonly quarantineRemove: readonly string[]
+}
+
 /** A gated micro-batch that awaits its commit: part of the hot view. */
 interface Landed {
   readonly partition: number
@@ -70,7 +92,7 @@ export class StreamRunner {
   readonly #positions: number[]
   #landed: Landed[] = []
   #hotVersion = 0
-  #committed: { offsets: readonly number[]; counts: Counts; replays: number; superseded: readonly Superseded[] }
+  #committed: Committed
   readonly #restored = new Set<number>()
   readonly #commits = new SerialQueue()
   readonly #wake: (() => void)[] = []
@@ -79,6 +101,9 @@ export class StreamRunner {
   #commitTimer: Promise<void> | undefined
   #lastCommitMs = -Infinity
   #nextPartition = 0
+  #paused: Promise<void> | undefined
+  #gating = 0
+  #quarantine: LakeTable | undefined
   failure: MillraceError | undefined
 
   private constructor(options: StreamRunnerOptions) {
@@ -98,6 +123,7 @@ export class StreamRunner {
 
   static async open(options: StreamRunnerOptions): Promise<StreamRunner> {
     const runner = new StreamRunner(options)
+    runner.#quarantine = await options.openQuarantine(false)
     await runner.#recoverQuarantine()
     return runner
   }
@@ -110,8 +136,14 @@ export class StreamRunner {
     return this.#options.table
   }
 
-  get quarantine(): LakeTable {
-    return this.#options.quarantine
+  /** The quarantine table, when there is one. */
+  get quarantine(): LakeTable | undefined {
+    return this.#quarantine
+  }
+
+  /** The quarantine table, made when there is none yet. */
+  async quarantineTable(): Promise<LakeTable> {
+    return (this.#quarantine ??= (await this.#options.openQuarantine(true))!)
   }
 
   get log(): StreamLog {
@@ -131,8 +163,9 @@ export class StreamRunner {
     )
   }
 
-  get superseded(): readonly Superseded[] {
-    return this.#committed.superseded
+  /** Leaves out ranges that no lane has reached; those reached already need a replay. */
+  supersede(ranges: readonly Superseded[]): void {
+    this.#committed = { ...this.#committed, superseded: ranges }
   }
 
   /** Makes records durable. Throws unavailable/backlog-full over the bound, and whatever ended the stream. */
@@ -156,16 +189,14 @@ export class StreamRunner {
       this.#nextPartition = (this.#nextPartition + 1) % log.partitions.length
       return this.#appendTo(log.partitions[this.#nextPartition]!, batch)
     }
-    const lines = batch.lines instanceof Uint8Array ? batch.lines : Buffer.concat(batch.lines)
-    const parts = routeLines(lines, stream.key, log.partitions.length)
+    const lines = [batch.lines].flat().map((part) => Buffer.from(part.buffer, part.byteOffset, part.byteLength))
+    const parts = routeLines({ lines, records: batch.records }, stream.key, log.partitions.length)
     const results = await Promise.all(
-      parts.map((part, i) =>
-        part.records === 0
-          ? undefined
-          : this.#appendTo(log.partitions[i]!, { ...batch, lines: part.lines, records: part.records }),
+      parts.map((part) =>
+        this.#appendTo(log.partitions[part.partition]!, { ...batch, lines: part.lines, records: part.records }),
       ),
     )
-    return { received: batch.records, repeated: results.every((result) => result === undefined || result.repeated) }
+    return { received: batch.records, repeated: results.every((result) => result.repeated) }
   }
 
   async #appendTo(partition: PartitionLog, batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
@@ -214,7 +245,9 @@ export class StreamRunner {
         const release = partition.hold()
         try {
           for (const segment of await partition.take(this.#positions[partition.partition]!)) {
-            if (signal.aborted) break
+            while (this.#paused) await this.#paused
+            // A replay may have gone past this segment meanwhile.
+            if (signal.aborted || segment.to <= this.#positions[partition.partition]!) continue
             await this.#gate(partition, segment)
             this.#notify()
           }
@@ -237,19 +270,66 @@ export class StreamRunner {
     this.#options.onFailed(error)
   }
 
+  /** Runs work while no lane gates and everything gated is committed. Appends go on meanwhile. */
+  async exclusively<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#paused) await this.#paused
+    let resume = () => {}
+    this.#paused = new Promise((resolve) => (resume = resolve))
+    try {
+      while (this.#gating > 0) await new Promise<void>((resolve) => this.#wake.push(resolve))
+      await this.commit()
+      if (this.failure) throw this.failure
+      return await work()
+    } finally {
+      this.#paused = undefined
+      resume()
+      this.#notify()
+    }
+  }
+
   async #gate(partition: PartitionLog, segment: Segment): Promise<void> {
-    const job = await this.#job(partition, segment, this.#committed.superseded, this.#positions[partition.partition]!)
-    const result = await this.#attempt(partition.partition, job)
+    this.#gating++
+    try {
+      const { table, stream, code, temporary } = this.#options
+      const position = this.#positions[segment.partition]!
+      const job = batchJob({
+        lane: laneName(stream, segment.partition),
+        gate: await this.#options.gate(),
+        segment,
+        frames: await partition.frames(segment),
+        skip: [
+          ...this.#skips(segment.partition),
+          ...(segment.from < position ? [[segment.from, position] as const] : []),
+        ],
+        table,
+        quarantine: await this.quarantineTable(),
+        code,
+        temporary,
+      })
+      this.#land(segment, await this.#attempt(segment.partition, job))
+    } finally {
+      this.#gating--
+      this.#notify()
+    }
+  }
+
+  #skips(partition: number): (readonly [number, number])[] {
+    return this.#committed.superseded
+      .filter((range) => range.partition === partition)
+      .map(({ from, to }) => [from, to] as const)
+  }
+
+  #land(segment: Segment, result: BatchResult): void {
     const { accepted, duplicates, quarantined, files, quarantineFiles } = result
     this.#landed.push({
-      partition: partition.partition,
+      partition: segment.partition,
       to: segment.to,
       files,
       quarantineFiles,
       counts: { received: accepted + duplicates + quarantined, accepted, duplicates, quarantined },
     })
     this.#hotVersion++
-    this.#positions[partition.partition] = segment.to
+    this.#positions[segment.partition] = segment.to
     this.#scheduleCommit()
   }
 
@@ -268,70 +348,17 @@ export class StreamRunner {
     }
   }
 
-  async #job(
-    partition: PartitionLog,
-    segment: Segment,
-    superseded: readonly Superseded[],
-    position: number,
-  ): Promise<BatchJob> {
-    const { gate, table, quarantine, stream, code, temporary } = this.#options
-    const frames = await partition.frames(segment)
-    const { names, select } = partitionColumns(table)
-    const skip = superseded
-      .filter((s) => s.partition === partition.partition)
-      .map(({ from, to }) => [from, to] as const)
-    if (segment.from < position) skip.push([segment.from, position])
-    const diagnosePath = `${temporary}/${stream.name}-${partition.partition}-${segment.from}.ndjson`
-    return {
-      kind: 'batch',
-      lane: laneName(stream, partition.partition),
-      partition: partition.partition,
-      select: gate.select(segment.path, partition.partition, select),
-      diagnose: gate.diagnose(diagnosePath),
-      diagnosePath,
-      segment: { path: segment.path, compressed: segment.compression === 'zstd', from: segment.from, to: segment.to },
-      headers: frames.map(({ line, offset, atMs }) => ({ line, offset, atMs })),
-      skip,
-      directory: dataDirectory(table),
-      fields: table.fields,
-      partitionColumns: names,
-      quarantineDirectory: dataDirectory(quarantine),
-      quarantineFields: quarantine.fields,
-      code,
-      unique: gate.fingerprint !== undefined,
-    }
-  }
-
   /** Rebuilds the keys a lane has seen, from the lake and what has landed: the only places they come from. */
   async #restore(partition: number): Promise<void> {
-    const { gate, lanes, stream } = this.#options
-    if (this.#restored.has(partition) || gate.fingerprint === undefined) return
-    await lanes.restore({
-      kind: 'restore',
-      lane: laneName(stream, partition),
-      horizonMs: this.#horizonMs(),
-      sql: await this.#seenSql(partition),
-    })
-    this.#restored.add(partition)
-  }
-
-  #horizonMs(): number | undefined {
-    const horizon = this.#options.stream.unique?.horizon
-    return horizon === undefined ? undefined : durationMs(horizon, 'unique.horizon')
-  }
-
-  async #seenSql(partition: number): Promise<string | undefined> {
-    const { gate, table, stream } = this.#options
+    const { lanes, stream, table } = this.#options
+    if (this.#restored.has(partition) || stream.unique === undefined) return
     const newest = newestStep(table)
-    const committed = newest ? await table.files(newest.snapshot) : []
-    const files = [...committed, ...this.#landed.flatMap((landed) => landed.files)]
-    if (files.length === 0) return undefined
-    const horizonMs = this.#horizonMs()
-    const time = horizonMs === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(stream.time!)}::TIMESTAMP)::DOUBLE`
-    const relation = `(SELECT * FROM ${relationOf(table, files)} WHERE _partition = ${partition})`
-    const within =
-      horizonMs === undefined ? '' : ` WHERE ${time} >= (SELECT max(${time}) FROM ${relation}) - ${horizonMs * 1.25}`
-    return `SELECT ${gate.fingerprint!.join(', ')}, ${time} FROM ${relation}${within} ORDER BY _offset`
+    const files = [
+      ...(newest ? await table.files(newest.snapshot) : []),
+      ...this.#landed.flatMap((landed) => landed.files),
+    ]
+    await lanes.restore(restoreJob(laneName(stream, partition), stream, partition, table, files))
+    this.#restored.add(partition)
   }
 
   #scheduleCommit(): void {
@@ -350,14 +377,14 @@ export class StreamRunner {
       this.#commitTimer = undefined
       const landed = [...this.#landed]
       if (landed.length === 0 || this.failure?.kind === 'corrupt') return
-      const { table, quarantine, audited, log, clock } = this.#options
+      const { table, audited, log, clock } = this.#options
       const offsets = [...this.#committed.offsets]
       for (const { partition, to } of landed) offsets[partition] = to
       const counts = landed.reduce((sum, l) => addCounts(sum, l.counts), this.#committed.counts)
-      const summary = recordSummary(this.#record(offsets, counts))
+      const committed = { ...this.#committed, offsets, counts }
+      const summary = recordSummary(this.#record(committed))
       const refused = landed.flatMap((l) => l.quarantineFiles)
-      if (refused.length > 0)
-        await quarantine.commit({ operation: 'append', add: toDataFiles(quarantine, refused), remove: [], summary })
+      if (refused.length > 0) await this.#refuse(refused, summary)
       const accepted = landed.flatMap((l) => l.files)
       const snapshot = await table.commit({
         operation: 'append',
@@ -366,7 +393,7 @@ export class StreamRunner {
         summary,
         ...(audited ? { ref: CANDIDATE } : {}),
       })
-      this.#committed = { ...this.#committed, offsets, counts }
+      this.#committed = committed
       this.#landed.splice(0, landed.length)
       this.#hotVersion++
       this.#lastCommitMs = clock.monotonic()
@@ -376,9 +403,13 @@ export class StreamRunner {
     })
   }
 
-  #record(offsets: readonly number[], counts: Counts): StepRecord {
+  async #refuse(files: readonly WrittenFile[], summary: Record<string, string>): Promise<void> {
+    const quarantine = this.#quarantine!
+    await quarantine.commit({ operation: 'append', add: toDataFiles(quarantine, files), remove: [], summary })
+  }
+
+  #record({ offsets, counts, replays, superseded }: Committed): StepRecord {
     const { run, code } = this.#options
-    const { replays, superseded } = this.#committed
     return {
       run,
       code,
@@ -401,14 +432,51 @@ export class StreamRunner {
     return { files: [...committed, ...landed], version, rows }
   }
 
+  /** What is committed. */
+  get committed(): Committed {
+    return this.#committed
+  }
+
+  get options(): StreamRunnerOptions {
+    return this.#options
+  }
+
+  /**
+   * Replaces rows of the stream and of its quarantine as one step, quarantine first; only within `exclusively`. The
+   * commit of the rows decides: quarantine that is ahead of it after a crash is taken back.
+   */
+  async replace(change: Replacement): Promise<Snapshot> {
+    const { table, audited, log } = this.#options
+    const committed: Committed = { ...this.#committed, ...change.committed, replays: this.#committed.replays + 1 }
+    const summary = recordSummary(this.#record(committed))
+    const { add, remove, quarantineAdd, quarantineRemove } = change
+    if (quarantineAdd.length + quarantineRemove.length > 0) {
+      const quarantine = await this.quarantineTable()
+      await quarantine.commit({ operation: 'overwrite', add: quarantineAdd, remove: quarantineRemove, summary })
+    }
+    const ref = audited ? { ref: CANDIDATE } : {}
+    const snapshot = await table.commit({ operation: 'overwrite', add, remove, summary, ...ref })
+    this.#committed = committed
+    committed.offsets.forEach((offset, i) => (this.#positions[i] = offset))
+    this.#restored.clear()
+    this.#hotVersion++
+    log.partitions.forEach((partition, i) => partition.checkpointed(committed.offsets[i]!))
+    this.#options.onCommit(snapshot)
+    return snapshot
+  }
+
   // Quarantine is committed before the rows. If the process died in between, its last snapshots are ahead of the
   // checkpoint, and the same records will be gated again: those snapshots are taken back.
   async #recoverQuarantine(): Promise<void> {
-    const { quarantine } = this.#options
+    const quarantine = this.#quarantine
+    if (!quarantine) return
     const reached = this.#committed.offsets
     const history = quarantine.history()
-    const isAhead = (snapshot: Snapshot) =>
-      (readRecord(snapshot.summary)?.offsets ?? []).some((offset, i) => offset > (reached[i] ?? 0))
+    const { replays } = this.#committed
+    const isAhead = (snapshot: Snapshot) => {
+      const record = readRecord(snapshot.summary)
+      return (record?.replays ?? 0) > replays || (record?.offsets ?? []).some((offset, i) => offset > (reached[i] ?? 0))
+    }
     let at = quarantine.snapshot()
     if (!at || !isAhead(at)) return
     while (at && isAhead(at)) {
@@ -422,7 +490,3 @@ export class StreamRunner {
 
 const ATTEMPTS_MAX = 5
 const RETRY_MS = 50
-
-function laneName(stream: Stream, partition: number): string {
-  return `${stream.name}/${partition}`
-}

@@ -86,9 +86,12 @@ export class TableRunner {
       return unchanged(newest)
     const main = lakeTable.snapshot('main')
     const base = main && readRecord(main.summary)
-    const whole = range.everything === true || !main || !base || base.code !== code
+    const partial = range.fromMs !== undefined || range.toMs !== undefined
+    const whole = range.everything === true || !main || !base || (base.code !== code && !partial)
     const change = await this.#compute(pins, whole ? undefined : { main, record: base }, range)
-    return this.#commit(table, pins, { run: this.#options.run, code, inputs }, main, change)
+    // A backfill of some intervals says nothing of the others: what is due stays due.
+    const record = !partial ? { code, inputs } : { code: base?.code ?? PARTIAL, inputs: base?.inputs ?? {} }
+    return this.#commit(table, pins, { run: this.#options.run, ...record }, main, change)
   }
 
   #pin(): Pins {
@@ -183,25 +186,17 @@ export class TableRunner {
     const live = main ? await this.#live() : []
     if (all) for (const start of await this.#starts(this.#options.lakeTable, live, unit, unit)) inputs.add(start)
     const { fromMs = -Infinity, toMs = Infinity } = range
-    const due = [...inputs]
-      .filter((start) => start >= intervalStart(unit, Number.isFinite(fromMs) ? fromMs : start) && start < toMs)
-      .sort((a, b) => a - b)
-    const kept = await this.#keepOthers(
-      unit,
-      due,
-      main !== undefined && due.length < inputs.size ? true : main !== undefined,
-    )
+    const due = [...inputs].filter((start) => intervalEnd(unit, start) > fromMs && start < toMs).sort((a, b) => a - b)
+    const kept = main === undefined ? { add: [], remove: await this.#live() } : await this.#keepOthers(unit, due)
     const add: DataFile[] = [...kept.add]
     for (let i = 0; i < due.length; i += INTERVALS_PER_STATEMENT) {
+      const starts = due.slice(i, i + INTERVALS_PER_STATEMENT)
       const parts = await Promise.all(
-        due
-          .slice(i, i + INTERVALS_PER_STATEMENT)
-          .map(async (start) => this.#cast(await this.#renderInterval(pins, unit, start))),
+        starts.map(async (start) => this.#cast(await this.#renderInterval(pins, unit, start))),
       )
       add.push(...(await this.#write(parts.join(' UNION ALL '))))
     }
-    const remove = main === undefined ? await this.#live() : kept.remove
-    return { add, remove, intervals: due.length }
+    return { add, remove: kept.remove, intervals: due.length }
   }
 
   /** Starts of the intervals that rows of these files lie in. */
@@ -212,8 +207,8 @@ export class TableRunner {
   }
 
   /** Live files that hold due intervals go; their rows of other intervals are written anew. */
-  async #keepOthers(unit: IntervalUnit, due: readonly number[], exists: boolean): Promise<TableChange> {
-    if (!exists || due.length === 0) return { add: [], remove: [] }
+  async #keepOthers(unit: IntervalUnit, due: readonly number[]): Promise<TableChange> {
+    if (due.length === 0) return { add: [], remove: [] }
     const literal = (ms: number) => intervalText(unit, ms)
     const remove = await this.#live([{ column: unit, op: 'in', values: due.map(literal) }])
     const isDue = `${quoteIdentifier(unit)} IN (${due.map((ms) => intervalLiteral(unit, ms)).join(', ')})`
@@ -332,6 +327,9 @@ export class TableRunner {
     return { outcome: 'published', snapshot, intervals }
   }
 }
+
+/** Code of a table of which only some intervals were ever computed: never equal to a declaration's. */
+const PARTIAL = 'partial'
 
 /** Intervals computed by one statement: enough to spread its fixed cost, few enough to keep its text and memory small. */
 const INTERVALS_PER_STATEMENT = 32

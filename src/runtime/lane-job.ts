@@ -1,0 +1,86 @@
+import { durationMs } from '../base/duration.ts'
+import { quoteIdentifier } from '../base/identifier.ts'
+import type { LakeTable } from '../lake/table.ts'
+import type { Frame, Segment } from '../log/log.ts'
+import type { Stream } from '../project/stream.ts'
+import { type Gate, fingerprintSql } from '../quality/gate.ts'
+import type { BatchJob, RestoreJob } from './lane-messages.ts'
+import { dataDirectory, partitionColumns, relationOf } from './warehouse.ts'
+
+export interface BatchPlan {
+  /** Owner of the keys seen; see `laneName`. */
+  readonly lane: string
+  readonly gate: Gate
+  readonly segment: Segment
+  readonly frames: readonly Frame[]
+  /** Offset ranges [from, to) to pass over. */
+  readonly skip: readonly (readonly [number, number])[]
+  /** Offsets of the records, when they do not follow each other. */
+  readonly offsets?: readonly number[]
+  /** When they arrived, when the frames do not tell. */
+  readonly arrivals?: readonly { readonly offset: number; readonly atMs: number }[]
+  readonly table: LakeTable
+  readonly quarantine: LakeTable
+  readonly code: string
+  /** For files that live as long as the batch. */
+  readonly temporary: string
+  /** Where accepted rows go, instead of the table's own place. */
+  readonly directory?: string
+}
+
+/** The lane of a stream's partition. */
+export function laneName(stream: Stream, partition: number): string {
+  return `${stream.name}/${partition}`
+}
+
+/** The job that gates a segment. */
+export function batchJob(plan: BatchPlan): BatchJob {
+  const { lane, gate, segment, frames, skip, offsets, table, quarantine, code } = plan
+  const { names, select } = partitionColumns(table)
+  const diagnosePath = `${plan.temporary}/${lane.replaceAll(/[^a-z0-9]/g, '-')}-${segment.from}.ndjson`
+  return {
+    kind: 'batch',
+    lane,
+    partition: segment.partition,
+    select: gate.select(segment.path, segment.partition, select),
+    diagnose: gate.diagnose(diagnosePath),
+    diagnosePath,
+    segment: { path: segment.path, compressed: segment.compression === 'zstd', from: segment.from, to: segment.to },
+    headerLines: frames.map((frame) => frame.line),
+    arrivals: plan.arrivals ?? frames.map(({ offset, atMs }) => ({ offset, atMs })),
+    skip,
+    ...(offsets === undefined ? {} : { offsets }),
+    directory: plan.directory ?? dataDirectory(table),
+    fields: table.fields,
+    partitionColumns: names,
+    quarantineDirectory: plan.directory ?? dataDirectory(quarantine),
+    quarantineFields: quarantine.fields,
+    code,
+    unique: gate.fingerprint !== undefined,
+  }
+}
+
+/** The job that rebuilds the keys a lane has seen from the files that hold its accepted rows, those below `before`. */
+export function restoreJob(
+  lane: string,
+  stream: Stream,
+  partition: number,
+  table: LakeTable,
+  files: readonly { path: string }[],
+  before = Infinity,
+): RestoreJob {
+  const horizonMs =
+    stream.unique?.horizon === undefined ? undefined : durationMs(stream.unique.horizon, 'unique.horizon')
+  const job = { kind: 'restore', lane, horizonMs } as const
+  if (files.length === 0) return { ...job, sql: undefined }
+  const time = horizonMs === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(stream.time!)}::TIMESTAMP)::DOUBLE`
+  const below = Number.isFinite(before) ? ` AND _offset < ${before}` : ''
+  const relation = `(SELECT * FROM ${relationOf(table, files)} WHERE _partition = ${partition}${below})`
+  // A slice more than the horizon: what counts as seen is decided slice by slice.
+  const within =
+    horizonMs === undefined ? '' : ` WHERE ${time} >= (SELECT max(${time}) FROM ${relation}) - ${horizonMs * 1.25}`
+  return {
+    ...job,
+    sql: `SELECT ${fingerprintSql(stream.unique!.columns).join(', ')}, ${time} FROM ${relation}${within}`,
+  }
+}

@@ -1,0 +1,278 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { MillraceError } from '../base/errors.ts'
+import { copyToParquet } from '../engine/duckdb/parquet.ts'
+import type { Database } from '../engine/duckdb/database.ts'
+import type { DataFile } from '../lake/data-file.ts'
+import type { LakeTable } from '../lake/table.ts'
+import { batchJob, restoreJob } from './lane-job.ts'
+import type { BatchResult } from './lane-messages.ts'
+import { type Counts, NO_COUNTS, type Superseded, addCounts } from './record.ts'
+import type { StreamRunner } from './stream-runner.ts'
+import { dataDirectory, newestStep, partitionColumns, relationOf, toDataFiles } from './warehouse.ts'
+
+export interface ReplayOptions {
+  readonly database: Database
+  /** Per partition, the first offset to gate anew. */
+  readonly from: readonly number[]
+  readonly superseded: readonly Superseded[]
+  onProgress?(done: number, total: number): void
+}
+
+export interface ReplayResult {
+  readonly counts: Counts
+  /** Records gated anew. */
+  readonly records: number
+}
+
+/**
+ * Gates a stream's log again from some offset on, through the present code, and replaces what came of it before as one
+ * step. Offsets are the identity of records, so nothing can arrive twice.
+ *
+ * Errors: `invalid`/`offset-gone` when the log no longer holds the offset.
+ */
+export async function replayStream(runner: StreamRunner, options: ReplayOptions): Promise<ReplayResult> {
+  return runner.exclusively(async () => {
+    const { table, database } = { table: runner.table, database: options.database }
+    const quarantine = await runner.quarantineTable()
+    const offsets = runner.committed.offsets
+    const total = offsets.reduce((sum, end, i) => sum + Math.max(0, end - options.from[i]!), 0)
+    const kept = await countsBelow(runner, database, options)
+    const results = await regate(runner, { ...options, lanePrefix: '' })
+    const fresh = results.reduce((sum, r) => addCounts(sum, countsOf(r)), NO_COUNTS)
+    const rows = await withoutFrom(table, database, options.from)
+    const refused = await withoutFrom(quarantine, database, options.from)
+    await runner.replace({
+      committed: { counts: addCounts(kept, fresh), superseded: options.superseded },
+      add: [
+        ...rows.add,
+        ...toDataFiles(
+          table,
+          results.flatMap((r) => r.files),
+        ),
+      ],
+      remove: rows.remove,
+      quarantineAdd: [
+        ...refused.add,
+        ...toDataFiles(
+          quarantine,
+          results.flatMap((r) => r.quarantineFiles),
+        ),
+      ],
+      quarantineRemove: refused.remove,
+    })
+    return { counts: fresh, records: total }
+  })
+}
+
+/** Gates [from, committed) of every partition on a lane of its own; the results are not committed. */
+export async function regate(
+  runner: StreamRunner,
+  options: ReplayOptions & { lanePrefix: string; directory?: string },
+): Promise<BatchResult[]> {
+  const { stream, lanes, gate, code, temporary } = runner.options
+  const newest = newestStep(runner.table)
+  const files = newest ? await runner.table.files(newest.snapshot) : []
+  const results: BatchResult[] = []
+  const total = runner.committed.offsets.reduce((sum, end, i) => sum + Math.max(0, end - options.from[i]!), 0)
+  let done = 0
+  for (const partition of runner.log.partitions) {
+    const from = options.from[partition.partition]!
+    const to = runner.committed.offsets[partition.partition]!
+    if (from >= to) continue
+    if (from < partition.start) {
+      throw new MillraceError(
+        'invalid',
+        'offset-gone',
+        `Stream '${stream.name}' can be replayed from offset ${partition.start} on; ${from} is no longer in its log.`,
+        {
+          hint: `Replay from ${partition.start}, or keep records longer with retention.`,
+          context: { dataset: stream.name },
+        },
+      )
+    }
+    const lane = `${options.lanePrefix}replay:${stream.name}/${partition.partition}`
+    if (stream.unique) await lanes.restore(restoreJob(lane, stream, partition.partition, runner.table, files, from))
+    const release = partition.hold()
+    try {
+      for (const segment of partition.segments(from).filter((s) => s.from < to)) {
+        const skip: (readonly [number, number])[] = options.superseded
+          .filter((s) => s.partition === partition.partition)
+          .map((s) => [s.from, s.to])
+        if (segment.from < from) skip.push([segment.from, from])
+        if (segment.to > to) skip.push([to, segment.to])
+        const job = batchJob({
+          lane,
+          gate: await gate(),
+          segment,
+          frames: await partition.frames(segment),
+          skip,
+          table: runner.table,
+          quarantine: await runner.quarantineTable(),
+          code,
+          temporary,
+          ...(options.directory === undefined ? {} : { directory: options.directory }),
+        })
+        results.push(await lanes.batch(job))
+        done += Math.min(segment.to, to) - Math.max(segment.from, from)
+        options.onProgress?.(done, total)
+      }
+    } finally {
+      release()
+      await lanes.forget(lane)
+    }
+  }
+  return results
+}
+
+function countsOf({ accepted, duplicates, quarantined }: BatchResult): Counts {
+  return { received: accepted + duplicates + quarantined, accepted, duplicates, quarantined }
+}
+
+/** What came of the records below the replayed ones: rows and quarantine tell, and the rest were duplicates. */
+async function countsBelow(
+  runner: StreamRunner,
+  database: Database,
+  { from, superseded }: ReplayOptions,
+): Promise<Counts> {
+  const accepted = await rowsBelow(runner.table, database, from)
+  const quarantined = runner.quarantine ? await rowsBelow(runner.quarantine, database, from) : 0
+  const left = superseded.reduce((sum, s) => sum + Math.max(0, Math.min(s.to, from[s.partition] ?? 0) - s.from), 0)
+  const received = from.reduce((sum, offset) => sum + offset, 0) - left
+  return { received, accepted, quarantined, duplicates: received - accepted - quarantined }
+}
+
+async function rowsBelow(table: LakeTable, database: Database, from: readonly number[]): Promise<number> {
+  const newest = newestStep(table)
+  if (!newest) return 0
+  const files = await table.files(newest.snapshot)
+  const [row] = await database.rows(
+    `SELECT count(*) AS n FROM ${relationOf(table, files)} WHERE NOT (${replayed(from)})`,
+  )
+  return Number(row!.n)
+}
+
+/** Condition for rows at or after the given offsets. */
+function replayed(from: readonly number[]): string {
+  return from.map((offset, partition) => `(_partition = ${partition} AND _offset >= ${offset})`).join(' OR ')
+}
+
+/** Files without the rows at or after the given offsets: files that hold some go, their other rows are written anew. */
+async function withoutFrom(
+  table: LakeTable,
+  database: Database,
+  from: readonly number[],
+): Promise<{ add: DataFile[]; remove: string[] }> {
+  const newest = newestStep(table)
+  if (!newest) return { add: [], remove: [] }
+  return rewriteWithout(table, database, await table.files(newest.snapshot), replayed(from))
+}
+
+/** Rewrites the files that hold rows meeting a condition, without those rows. */
+export async function rewriteWithout(
+  table: LakeTable,
+  database: Database,
+  files: readonly DataFile[],
+  condition: string,
+): Promise<{ add: DataFile[]; remove: string[] }> {
+  if (files.length === 0) return { add: [], remove: [] }
+  const named = `${relationOf(table, files).slice(0, -1)}, filename = true)`
+  const rows = await database.rows(
+    `SELECT filename, count(*) FILTER (WHERE ${condition}) AS gone, count(*) AS n FROM ${named} GROUP BY filename HAVING gone > 0`,
+  )
+  const touched = new Map(rows.map((row) => [String(row.filename), Number(row.n) > Number(row.gone)]))
+  const remove = files.filter((file) => touched.has(file.path))
+  const partly = remove.filter((file) => touched.get(file.path))
+  if (partly.length === 0) return { add: [], remove: remove.map((file) => file.path) }
+  const { names, select } = partitionColumns(table)
+  const query = `SELECT *${select.map((s) => `, ${s}`).join('')} FROM ${relationOf(table, partly)} WHERE NOT (${condition})`
+  const written = await database.use((connection) =>
+    copyToParquet(connection, query, {
+      directory: dataDirectory(table),
+      fields: table.fields,
+      partitionColumns: names,
+    }),
+  )
+  return { add: toDataFiles(table, written), remove: remove.map((file) => file.path) }
+}
+
+/**
+ * Gates the records in quarantine again, through the present code. Those that pass join the stream's rows under their
+ * own offsets, those that turn out to be duplicates are counted so, the rest stays: one step.
+ */
+export async function replayQuarantine(
+  runner: StreamRunner,
+  database: Database,
+  where = 'true',
+): Promise<Counts & { readonly withheld: number }> {
+  return runner.exclusively(async () => {
+    const quarantine = await runner.quarantineTable()
+    const newest = quarantine.snapshot()
+    const files = newest ? await quarantine.files(newest) : []
+    if (files.length === 0) return { ...NO_COUNTS, withheld: 0 }
+    const { lanes, stream, table, gate, code, temporary } = runner.options
+    const relation = relationOf(quarantine, files)
+    const rows = await database.rows(
+      `SELECT raw, _partition, _offset, epoch_ms(received_at) AS at FROM ${relation} WHERE (${where}) ORDER BY _partition, _offset`,
+    )
+    const replayable = rows.filter((row) => row.raw !== null)
+    const step = newestStep(table)
+    const live = step ? await table.files(step.snapshot) : []
+    const results: BatchResult[] = []
+    await mkdir(temporary, { recursive: true })
+    for (const { partition } of runner.log.partitions) {
+      const own = replayable.filter((row) => row._partition === partition)
+      if (own.length === 0) continue
+      const path = `${temporary}/quarantine-${stream.name}-${partition}.ndjson`
+      await writeFile(
+        path,
+        own.map((row) => `${String(row.raw)}\n`),
+      )
+      const lane = `quarantine:${stream.name}/${partition}`
+      if (stream.unique) await lanes.restore(restoreJob(lane, stream, partition, table, live))
+      const arrivals = own.map((row) => ({ offset: Number(row._offset), atMs: Number(row.at) }))
+      const segment = { partition, path, compression: 'none', from: 0, to: own.length, bytes: 0, rawBytes: 0 } as const
+      const job = batchJob({
+        lane,
+        gate: await gate(),
+        segment,
+        frames: [],
+        skip: [],
+        offsets: arrivals.map((a) => a.offset),
+        arrivals,
+        table,
+        quarantine,
+        code,
+        temporary,
+      })
+      results.push(await lanes.batch(job))
+      await lanes.forget(lane)
+    }
+    const fresh = results.reduce((sum, r) => addCounts(sum, countsOf(r)), NO_COUNTS)
+    const gone = await rewriteWithout(quarantine, database, files, `(${where}) AND raw IS NOT NULL`)
+    const before = runner.committed.counts
+    await runner.replace({
+      committed: {
+        counts: {
+          received: before.received,
+          accepted: before.accepted + fresh.accepted,
+          duplicates: before.duplicates + fresh.duplicates,
+          quarantined: before.quarantined - fresh.accepted - fresh.duplicates,
+        },
+      },
+      add: toDataFiles(
+        table,
+        results.flatMap((r) => r.files),
+      ),
+      remove: [],
+      quarantineAdd: [
+        ...gone.add,
+        ...toDataFiles(
+          quarantine,
+          results.flatMap((r) => r.quarantineFiles),
+        ),
+      ],
+      quarantineRemove: gone.remove,
+    })
+    return { ...fresh, withheld: rows.length - replayable.length }
+  })
+}

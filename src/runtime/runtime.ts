@@ -1,0 +1,315 @@
+import { cpus } from 'node:os'
+import { join } from 'node:path'
+import type { Clock } from '../base/clock.ts'
+import { durationMs } from '../base/duration.ts'
+import { MillraceError } from '../base/errors.ts'
+
+import { Database } from '../engine/duckdb/database.ts'
+import { Lake } from '../lake/lake.ts'
+import type { LakeTable } from '../lake/table.ts'
+import { openLocalLog } from '../log/local/open.ts'
+import type { RecordBatch } from '../log/log.ts'
+import type { Dataset } from '../project/dataset.ts'
+import type { Project } from '../project/project.ts'
+import type { Stream } from '../project/stream.ts'
+import { type Gate, compileGate } from '../quality/gate.ts'
+import type { Disk } from '../storage/disk.ts'
+import { type BoundProject, bindProject } from './bind.ts'
+import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
+import { Lanes } from './lanes.ts'
+import { replayStream } from './replay.ts'
+import { Scheduler, type StepOutcome } from './scheduler.ts'
+import { auditStream } from './stream-audit.ts'
+import { StreamRunner } from './stream-runner.ts'
+import { type RefreshRange, TableRunner, refreshError } from './table-runner.ts'
+import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
+
+export interface RuntimeOptions {
+  readonly project: Project
+  /** Everything Millrace keeps: log/, lake/, tmp/. The caller holds its lock when writing. */
+  readonly dataDirectory: string
+  readonly clock: Clock
+  readonly disk: Disk
+  /** Names this run in the lake's snapshots. */
+  readonly run: string
+  /** Refresh tables all the time they are due (one-shot commands), or leave them rests (servers). */
+  readonly eager?: boolean
+  /** The process cannot go on: a write or fsync failed. */
+  onFatal(error: MillraceError): void
+}
+
+const DEFAULTS = {
+  commitInterval: '1 second',
+  backlogBytes: 1024 ** 3,
+  engineMemory: 1024 ** 3,
+  laneMemory: 512 * 1024 ** 2,
+  refreshes: 2,
+  lingerMs: 10,
+  refreshShare: 0.2,
+} as const
+
+/** A running project: its streams' lanes, its tables' refreshes, its lake. */
+export class Runtime {
+  readonly options: RuntimeOptions
+  readonly bound: BoundProject
+  readonly database: Database
+  readonly warehouse: Warehouse
+  readonly streams = new Map<string, StreamRunner>()
+  readonly tables = new Map<string, TableRunner>()
+  readonly scheduler: Scheduler
+  readonly #lanes: Lanes
+  readonly #gates = new Map<string, Gate>()
+  readonly #stopping = new AbortController()
+  readonly #polls: Promise<void>[] = []
+  readonly reports = new Map<string, LoadReport>()
+
+  private constructor(options: RuntimeOptions, bound: BoundProject, database: Database, lanes: Lanes) {
+    this.options = options
+    this.bound = bound
+    this.database = database
+    this.#lanes = lanes
+    this.warehouse = new Warehouse(
+      new Lake({ root: join(options.dataDirectory, 'lake'), disk: options.disk, clock: options.clock }),
+    )
+    this.scheduler = new Scheduler({
+      order: options.project.order,
+      clock: options.clock,
+      limit: options.project.config.limits?.refreshes ?? DEFAULTS.refreshes,
+      share: options.eager === true ? 1 : DEFAULTS.refreshShare,
+      step: (dataset) => this.#step(dataset),
+    })
+  }
+
+  get project(): Project {
+    return this.options.project
+  }
+
+  /** Opens log and lake and recovers both. Throws the project's first problem when it has any. */
+  static async open(options: RuntimeOptions): Promise<Runtime> {
+    const { project, dataDirectory, disk } = options
+    const temporary = join(dataDirectory, 'tmp')
+    await disk.removeTree(temporary)
+    await disk.makeDirectory(temporary)
+    const { limits = {} } = project.config
+    const database = await Database.open({
+      threads: cpus().length,
+      memory: limits.engineMemory ?? DEFAULTS.engineMemory,
+      temporary,
+    })
+    const bound = await bindProject(project, database)
+    if (bound.problems.length > 0) throw bound.problems[0]!
+    const workers = limits.laneWorkers ?? Math.max(1, cpus().length - 1)
+    const lanes = Lanes.open(workers, { memory: DEFAULTS.laneMemory, temporary })
+    const runtime = new Runtime(options, bound, database, lanes)
+    await Promise.all(project.order.map((dataset) => runtime.#open(dataset, temporary)))
+    return runtime
+  }
+
+  async #open(dataset: Dataset, temporary: string): Promise<void> {
+    const fields = this.bound.fields.get(dataset.name)!
+    const lakeTable = await this.warehouse.tableOf(dataset, fields)
+    const { clock, run } = this.options
+    const code = this.bound.code.get(dataset.name)!
+    if (dataset.kind === 'table') {
+      const lakeTableOf = (input: Dataset) => this.lakeTable(input.name)
+      this.tables.set(
+        dataset.name,
+        new TableRunner({ table: dataset, lakeTable, fields, code, run, database: this.database, clock, lakeTableOf }),
+      )
+      return
+    }
+    this.streams.set(dataset.name, await this.#openStream(dataset, lakeTable, code, temporary))
+  }
+
+  async #openStream(stream: Stream, table: LakeTable, code: string, temporary: string): Promise<StreamRunner> {
+    const { clock, disk, dataDirectory, run, project, onFatal } = this.options
+    const { ingest = {} } = project.config
+    const log = await openLocalLog({
+      directory: join(dataDirectory, 'log', stream.name),
+      stream: stream.name,
+      partitions: stream.partitions,
+      disk,
+      clock,
+      onFatal,
+    })
+    return StreamRunner.open({
+      stream,
+      gate: () => this.#gate(stream),
+      code,
+      run,
+      log,
+      table,
+      openQuarantine: async (create) =>
+        create
+          ? this.warehouse.quarantineOf(stream.name)
+          : this.warehouse.lake.load({ namespace: LAYERS.quarantine, name: stream.name }),
+      lanes: this.#lanes,
+      clock,
+      temporary,
+      limits: {
+        commitIntervalMs: durationMs(ingest.commitInterval ?? DEFAULTS.commitInterval, 'ingest.commitInterval'),
+        backlogBytes: ingest.backlogBytes ?? DEFAULTS.backlogBytes,
+        lingerMs: DEFAULTS.lingerMs,
+      },
+      audited: isAudited(stream),
+      onCommit: () => (isAudited(stream) ? this.scheduler.due(stream) : this.scheduler.published(stream)),
+      onFailed: (error) => this.scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
+    })
+  }
+
+  /** A stream's gate; made again for each batch when it refers to datasets that change. */
+  async #gate(stream: Stream): Promise<Gate> {
+    const references = stream.checks.flatMap((check) =>
+      check.rule === 'reference' ? [check.dataset] : check.rule === 'predicate' ? check.sql.datasets : [],
+    )
+    const known = this.#gates.get(stream.name)
+    if (known && references.length === 0) return known
+    const relations = new Map(
+      await Promise.all(
+        references.map(async (dataset) => [dataset.name, await this.publishedSql(dataset.name)] as const),
+      ),
+    )
+    const gate = compileGate(stream, (dataset) => relations.get(dataset.name)!)
+    this.#gates.set(stream.name, gate)
+    return gate
+  }
+
+  lakeTable(name: string): LakeTable {
+    const table = this.streams.get(name)?.table ?? this.tables.get(name)?.lakeTable
+    if (table) return table
+    this.project.dataset(name)
+    throw new MillraceError('internal', 'not-open', `Dataset '${name}' is not open.`)
+  }
+
+  /** A table expression for the published rows of a dataset. */
+  async publishedSql(name: string): Promise<string> {
+    const table = this.lakeTable(name)
+    const main = table.snapshot('main')
+    return relationOf(table, main ? await table.files(main) : [])
+  }
+
+  async #step(dataset: Dataset): Promise<StepOutcome> {
+    if (dataset.kind === 'stream')
+      return auditStream(this.streams.get(dataset.name)!, this.database, (other) => this.publishedSql(other.name))
+    const runner = this.tables.get(dataset.name)!
+    try {
+      return await runner.refresh()
+    } catch (error) {
+      throw refreshError(dataset, error)
+    }
+  }
+
+  /** Starts lanes, refreshes what is due, and looks for files. */
+  start(): void {
+    for (const runner of this.streams.values()) {
+      runner.start()
+      if (runner.stream.sources.length > 0) this.#polls.push(this.#poll(runner))
+    }
+    for (const dataset of this.project.order)
+      if (dataset.kind === 'table' || isAudited(dataset)) this.scheduler.due(dataset)
+  }
+
+  async #poll(runner: StreamRunner): Promise<void> {
+    const { signal } = this.#stopping
+    const every = Math.min(...runner.stream.sources.map((source) => durationMs(source.every ?? '10 seconds', 'every')))
+    while (!signal.aborted && !runner.failure) {
+      try {
+        await this.load(runner.stream.name)
+      } catch (error) {
+        if (runner.failure) return
+        this.scheduler.setState(runner.stream, {
+          state: 'failed',
+          reason: (error as Error).message,
+          error: error as MillraceError,
+        })
+      }
+      await this.options.clock.sleep(every, signal)
+    }
+  }
+
+  /** Brings new and changed files of a stream's sources in. */
+  async load(name: string, onProgress?: (progress: LoadProgress) => void): Promise<LoadReport> {
+    const runner = this.stream(name)
+    const report = await loadFiles(runner, {
+      projectDirectory: this.project.directory,
+      clock: this.options.clock,
+      signal: this.#stopping.signal,
+      ...(onProgress === undefined ? {} : { onProgress }),
+    })
+    this.reports.set(name, report)
+    await this.#applySuperseded(runner)
+    return report
+  }
+
+  /** Takes records back whose file has a newer version: those not yet gated are passed over, for others the stream is replayed. */
+  async #applySuperseded(runner: StreamRunner): Promise<void> {
+    const wanted = supersededOf(runner)
+    const known = new Set(runner.committed.superseded.map((s) => `${s.partition}:${s.from}:${s.to}`))
+    const fresh = wanted.filter((s) => !known.has(`${s.partition}:${s.from}:${s.to}`))
+    if (fresh.length === 0) return
+    await runner.drain()
+    const from = runner.committed.offsets.map((end, i) =>
+      Math.min(end, ...fresh.filter((s) => s.partition === i).map((s) => s.from)),
+    )
+    await replayStream(runner, { database: this.database, from, superseded: wanted })
+  }
+
+  stream(name: string): StreamRunner {
+    const runner = this.streams.get(name)
+    if (runner) return runner
+    const dataset = this.project.dataset(name)
+    throw new MillraceError('invalid', 'not-a-stream', `'${dataset.name}' is a table; only streams take records.`, {
+      hint: `Streams: ${[...this.streams.keys()].join(', ') || 'none'}.`,
+      context: { dataset: name },
+    })
+  }
+
+  append(name: string, batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
+    return this.stream(name).append(batch)
+  }
+
+  /** Loads files, processes all that is acknowledged, and refreshes all that is due. */
+  async settle(onProgress?: (progress: LoadProgress) => void): Promise<void> {
+    for (const runner of this.streams.values()) {
+      if (runner.stream.sources.length > 0) await this.load(runner.stream.name, onProgress)
+      await runner.drain()
+    }
+    await this.scheduler.settled()
+  }
+
+  /** Recomputes a table whatever is due, and what depends on it. */
+  async refresh(name: string, range: RefreshRange): Promise<StepOutcome> {
+    const runner = this.tables.get(name)
+    if (!runner)
+      throw new MillraceError(
+        'invalid',
+        'not-a-table',
+        `'${name}' is a stream; use replay to process its records again.`,
+        { context: { dataset: name } },
+      )
+    const outcome = await runner.refresh(range).catch((error: unknown) => {
+      throw refreshError(runner.table, error)
+    })
+    if (outcome.outcome === 'published') this.scheduler.published(runner.table)
+    await this.scheduler.settled()
+    return outcome
+  }
+
+  /** Stops after the steps under way; commits what has landed. */
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    await Promise.all(this.#polls)
+    await Promise.all([...this.streams.values()].map((runner) => runner.stop()))
+    await this.scheduler.stop()
+    await Promise.all([...this.streams.values()].map((runner) => runner.log.close()))
+    await this.#lanes.close()
+    this.database.close()
+  }
+}
+
+/** Whether dataset checks hold a stream's snapshots back. */
+export function isAudited(dataset: Dataset): boolean {
+  return (
+    dataset.kind === 'stream' && dataset.checks.some((check) => check.on === 'dataset' && check.severity === 'block')
+  )
+}
