@@ -4,8 +4,8 @@ import type { Disk, DiskFile } from '../../src/storage/disk.ts'
 import { storageError, systemDisk } from '../../src/storage/disk.ts'
 
 export interface Fault {
-  /** Which operation that changes or syncs something fails, counted from 1. */
-  readonly at: number
+  /** Which operation that changes or syncs something fails: its number, from 1, or the first whose `verb path` matches. */
+  readonly at: number | RegExp
   readonly error: 'EIO' | 'ENOSPC'
   /** A failing write leaves this part of its bytes, 0 to 1. */
   readonly torn?: number
@@ -46,6 +46,7 @@ export class FaultyDisk implements Disk {
   #names: NameChange[] = []
   #limboNames = 0
   #crashed = false
+  #failed = false
 
   constructor(limbo: string, fault?: Fault) {
     this.#limbo = limbo
@@ -198,10 +199,15 @@ export class FaultyDisk implements Disk {
     this.#live(path)
     this.operations.push(`${verb} ${path}`)
     const fault = this.#fault
-    if (fault === undefined || this.operations.length !== fault.at) return
+    if (fault === undefined || this.#failed || !this.#isDue(fault.at)) return
+    this.#failed = true
     if (fault.then === 'crash') this.#crashed = true
     if (fault.torn !== undefined) await tear?.(fault.torn)
     throw failure(fault.error, path)
+  }
+
+  #isDue(at: number | RegExp): boolean {
+    return typeof at === 'number' ? this.operations.length === at : at.test(this.operations.at(-1)!)
   }
 
   #named(path: string, undo: () => Promise<void>): void {

@@ -200,7 +200,7 @@ export function planMerge<F extends MergeSource>(
     size += file.rawBytes
     if (size >= limits.mergedBytes) return run
   }
-  return run.length < limits.mergedFiles ? undefined : similarEnd(run)
+  return run.length < Math.max(2, limits.mergedFiles) ? undefined : similarEnd(run)
 }
 
 /** The end of a run, as long as it can be without beginning with a file that dwarfs all after it. */
