@@ -20,8 +20,8 @@ export interface CommitContext {
   readonly snapshotId: bigint
   readonly nowMs: number
   /** A new random part of a file name. */
-  suffix(): string
-  randomBytes(count: number): Uint8Array
+  readonly suffix: () => string
+  readonly randomBytes: (count: number) => Uint8Array
 }
 
 /** New metadata and the files it refers to, not yet written. */

@@ -12,7 +12,7 @@ const LONG_KEYS = new Set([
 ])
 
 // Stage 3 "JSON.parse source text access", in V8 since 11.4; TypeScript's library does not declare it yet.
-const { parse, rawJSON } = JSON as unknown as {
+const exact = JSON as unknown as {
   parse(text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown): unknown
   rawJSON(text: string): object
 }
@@ -22,7 +22,7 @@ const { parse, rawJSON } = JSON as unknown as {
  * bigint. Throws SyntaxError.
  */
 export function parseJson(text: string): Json {
-  return parse(text, (key, value, { source }) => {
+  return exact.parse(text, (key, value, { source }) => {
     if (typeof value !== 'number' || source === undefined) return value
     if (LONG_KEYS.has(key)) return BigInt(source)
     return !Number.isSafeInteger(value) && /^-?\d+$/.test(source) ? BigInt(source) : value
@@ -33,7 +33,7 @@ export function parseJson(text: string): Json {
 export function stringifyJson(value: unknown, indent?: number): string {
   return JSON.stringify(
     value,
-    (_key, part: unknown) => (typeof part === 'bigint' ? rawJSON(String(part)) : part),
+    (_key, part: unknown) => (typeof part === 'bigint' ? exact.rawJSON(String(part)) : part),
     indent,
   )
 }

@@ -34,8 +34,9 @@ export interface TableContext {
   readonly disk: Disk
   readonly clock: Clock
   readonly manifests: Manifests
-  randomBytes(count: number): Uint8Array
-  suffix(): string
+  readonly randomBytes: (count: number) => Uint8Array
+  /** A new random part of a file name. */
+  readonly suffix: () => string
 }
 
 /** The next metadata, and what has to be on the disk before it. */
@@ -57,7 +58,8 @@ export class LakeTable {
   readonly id: TableId
   readonly location: string
   readonly #versions: Versions
-  readonly #context: TableContext
+  /** For this folder's use. */
+  readonly context: TableContext
   readonly #queue = new SerialQueue()
   #view: TableView
   #dropped = false
@@ -67,7 +69,7 @@ export class LakeTable {
     this.location = location
     this.#versions = versions
     this.#view = view
-    this.#context = context
+    this.context = context
   }
 
   /** The current schema. */
@@ -83,14 +85,14 @@ export class LakeTable {
     return this.#view.metadata.properties ?? {}
   }
 
+  /** The version of the metadata this object knows, with what follows from it. For this folder's use. */
+  get view(): TableView {
+    return this.#view
+  }
+
   /** Absolute path of the present `v<N>.metadata.json`. */
   get metadataPath(): string {
     return this.#versions.path(this.#view.version)
-  }
-
-  /** The present metadata as stored; read-only. */
-  get metadata(): TableMetadata {
-    return this.#view.metadata
   }
 
   /** Branches and tags with the snapshots they are at. */
@@ -131,10 +133,10 @@ export class LakeTable {
     const view = this.#view
     const bound = bindFilter(filter, view.fields)
     const files: DataFile[] = []
-    for (const manifest of await this.#context.manifests.list(this.#require(snapshot.id))) {
+    for (const manifest of await this.context.manifests.list(this.#require(snapshot.id))) {
       const spec = view.spec(manifest.specId)
       if (liveFiles(manifest) === 0 || !mayMatchManifest(manifest, spec, bound)) continue
-      for (const { status, file } of await this.#context.manifests.entries(manifest, view)) {
+      for (const { status, file } of await this.context.manifests.entries(manifest, view)) {
         if (status !== 'deleted' && mayMatchFile(file, spec, bound)) files.push(file)
       }
     }
@@ -143,7 +145,7 @@ export class LakeTable {
 
   /** Files whose rows came and went between two snapshots; undefined when that can no longer be told. See changesBetween. */
   changes(from: Snapshot | undefined, to: Snapshot): Promise<Changes | undefined> {
-    return changesBetween(this.#view, this.#context.manifests, from?.id, to.id)
+    return changesBetween(this.#view, this.context.manifests, from?.id, to.id)
   }
 
   /**
@@ -157,7 +159,7 @@ export class LakeTable {
     let snapshot: SnapshotJson | undefined
     await this.transact(
       async (view) => {
-        const { disk: _disk, clock, ...effects } = this.#context
+        const { disk: _disk, clock, ...effects } = this.context
         const context = { ...effects, directory: this.#versions.directory, snapshotId, nowMs: clock.now() }
         const prepared = await prepareCommit(view, change, context)
         snapshot = prepared.snapshot
@@ -178,7 +180,7 @@ export class LakeTable {
       if (expected !== undefined && current !== expected) throw moved(ref, expected, current)
       if (snapshotId !== undefined && !findSnapshot(metadata, snapshotId)) throw noSnapshot(this.id, snapshotId)
       if (current === snapshotId) return undefined
-      return { metadata: withRef(metadata, ref, snapshotId, this.#context.clock.now()) }
+      return { metadata: withRef(metadata, ref, snapshotId, this.context.clock.now()) }
     })
   }
 
@@ -233,8 +235,8 @@ export class LakeTable {
         const transaction = await change(base)
         if (!transaction) return base
         if (await this.#put(base, transaction, before)) return this.#view
-        const waitMs = Math.min(BACKOFF_MS_MAX, 2 ** Math.min(attempt, 7)) * (this.#context.randomBytes(1)[0]! / 255)
-        await this.#context.clock.sleep(waitMs)
+        const waitMs = Math.min(BACKOFF_MS_MAX, 2 ** Math.min(attempt, 7)) * (this.context.randomBytes(1)[0]! / 255)
+        await this.context.clock.sleep(waitMs)
         await this.refresh()
       }
       throw new MillraceError(
@@ -263,7 +265,7 @@ export class LakeTable {
     const log = [...(base.metadata['metadata-log'] ?? []), previous]
     const next: TableMetadata = {
       ...metadata,
-      'last-updated-ms': Math.max(this.#context.clock.now(), base.metadata['last-updated-ms']),
+      'last-updated-ms': Math.max(this.context.clock.now(), base.metadata['last-updated-ms']),
       'metadata-log': keep === undefined ? log : log.slice(-keep),
     }
     if (!(await this.#versions.put(version, Buffer.from(serializeMetadata(next)), files, before))) return false
@@ -291,13 +293,13 @@ export class LakeTable {
   // 53 bits, so that every JSON reader keeps them exact.
   #newId(): bigint {
     for (;;) {
-      const id = Buffer.from(this.#context.randomBytes(8)).readBigUInt64LE() >> 11n
+      const id = Buffer.from(this.context.randomBytes(8)).readBigUInt64LE() >> 11n
       if (id > 0n && !findSnapshot(this.#view.metadata, id)) return id
     }
   }
 
   async #syncData(files: readonly DataFile[]): Promise<void> {
-    const { disk } = this.#context
+    const { disk } = this.context
     const gate = new Semaphore(FSYNCS_AT_ONCE)
     const unsynced = files.filter((file) => file.synced !== true)
     await Promise.all(unsynced.map(({ path }) => gate.run(() => disk.syncFile(path))))
@@ -332,7 +334,8 @@ export async function readView(versions: Versions, version: number, location: st
   return new TableView(version, metadata)
 }
 
-function keptVersions(metadata: TableMetadata): number | undefined {
+/** How many versions before the present one stay; undefined: all. */
+export function keptVersions(metadata: TableMetadata): number | undefined {
   const properties = metadata.properties ?? {}
   if (properties[PROPERTY.deleteOldVersions] !== 'true') return undefined
   return Math.max(1, Number(properties[PROPERTY.keptVersions] ?? KEPT_VERSIONS) || KEPT_VERSIONS)

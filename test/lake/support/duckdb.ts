@@ -1,14 +1,13 @@
 import { DuckDBInstance } from '@duckdb/node-api'
-import type { DuckDBConnection, DuckDBMapValue } from '@duckdb/node-api'
-import { randomUUID } from 'node:crypto'
+import type { DuckDBConnection } from '@duckdb/node-api'
 import { mkdir } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { quoteIdentifier, quoteLiteral } from '../../../src/base/identifier.ts'
-import type { IdentifiedField, IdentifiedType } from '../../../src/project/columns.ts'
+import { join } from 'node:path'
+import { quoteIdentifier } from '../../../src/base/identifier.ts'
+import { copyToParquet, parquetRelation } from '../../../src/engine/duckdb/parquet.ts'
 import type { DataFile } from '../../../src/lake/data-file.ts'
+import type { FileFilter } from '../../../src/lake/filter.ts'
 import { partitionName } from '../../../src/lake/partition.ts'
 import { dataFile } from '../../../src/lake/stats.ts'
-import type { WrittenFile } from '../../../src/lake/stats.ts'
 import type { LakeTable } from '../../../src/lake/table.ts'
 import { transformSql } from '../../../src/lake/transform.ts'
 
@@ -20,11 +19,16 @@ export async function openDuckdb(): Promise<DuckDBConnection> {
   return connection
 }
 
-export async function rows(connection: DuckDBConnection, sql: string): Promise<Record<string, unknown>[]> {
-  return (await connection.runAndReadAll(sql)).getRowObjectsJson() as Record<string, unknown>[]
+export type Row = Record<string, unknown>
+
+export async function query(connection: DuckDBConnection, sql: string): Promise<Row[]> {
+  return (await connection.runAndReadAll(sql)).getRowObjectsJson() as Row[]
 }
 
-/** Writes the rows of a query as data files of a table, ready to be committed. Buckets are computed by `buckets`. */
+/**
+ * Writes the rows of a query as data files of a table, ready to be committed. `buckets` gives, for each bucket field,
+ * an expression for its values.
+ */
 export async function writeFiles(
   connection: DuckDBConnection,
   table: LakeTable,
@@ -32,7 +36,7 @@ export async function writeFiles(
   buckets: Readonly<Record<string, string>> = {},
 ): Promise<DataFile[]> {
   const { fields, partition } = table
-  const select = fields.map((field) => quoteIdentifier(field.name)).join(', ')
+  // Under names of their own: the columns they come from stay in the files.
   const parts = partition.map((part) => {
     const column = fields.find((field) => field.name === part.column)!
     const name = partitionName(part)
@@ -40,55 +44,40 @@ export async function writeFiles(
       part.transform.kind === 'bucket'
         ? buckets[name]!
         : transformSql(part.transform, quoteIdentifier(part.column), column.type)
-    // Under names of their own: the table's columns stay in the file.
-    return { name, as: `__partition_${name}`, expression }
+    return { name, as: `__${name}`, expression }
   })
-  const target = join(table.location, 'data', partition.length === 0 ? `${randomUUID()}.parquet` : '')
-  await mkdir(dirname(`${target}x`), { recursive: true })
-  const options = ['FORMAT parquet', 'RETURN_STATS', `FIELD_IDS ${fieldIds(fields)}`]
-  if (partition.length > 0) {
-    options.push(
-      `PARTITION_BY (${parts.map((part) => quoteIdentifier(part.as)).join(', ')})`,
-      `FILENAME_PATTERN '{uuidv7}'`,
-      'OVERWRITE_OR_IGNORE',
-    )
-  }
-  const columns = [select, ...parts.map((part) => `${part.expression} AS ${quoteIdentifier(part.as)}`)].join(', ')
-  const result = await connection.runAndReadAll(
-    `COPY (SELECT ${columns} FROM (${sql})) TO ${quoteLiteral(target)} (${options.join(', ')})`,
+  const columns = [
+    ...fields.map((field) => quoteIdentifier(field.name)),
+    ...parts.map((part) => `${part.expression} AS ${quoteIdentifier(part.as)}`),
+  ]
+  const directory = join(table.location, 'data')
+  await mkdir(directory, { recursive: true })
+  const written = await copyToParquet(connection, `SELECT ${columns.join(', ')} FROM (${sql})`, {
+    directory,
+    fields,
+    partitionColumns: parts.map((part) => part.as),
+  })
+  return written.map((file) =>
+    dataFile(fields, partition, {
+      ...file,
+      partitionValues: Object.fromEntries(parts.map((part) => [part.name, file.partitionValues[part.as]!])),
+    }),
   )
-  return result.getRowObjects().map((row) => {
-    const keys = row['partition_keys'] === null ? {} : entries<string | null>(row['partition_keys'])
-    const written: WrittenFile = {
-      path: String(row['filename']),
-      records: Number(row['count']),
-      bytes: Number(row['file_size_bytes']),
-      columnStatistics: Object.fromEntries(
-        Object.entries(entries<unknown>(row['column_statistics'])).map(([name, stats]) => [
-          name,
-          entries<string>(stats),
-        ]),
-      ),
-      partitionValues: Object.fromEntries(parts.map((part) => [part.name, keys[part.as] ?? null])),
-    }
-    return dataFile(fields, partition, written)
-  })
 }
 
-/** The FIELD_IDS option that gives every column its id. */
-function fieldIds(fields: readonly IdentifiedField[]): string {
-  const one = (name: string, id: number, type: IdentifiedType): string => {
-    const nested =
-      type.kind === 'struct'
-        ? type.fields.map((field) => one(field.name, field.id, field.type))
-        : type.kind === 'list'
-          ? [one('element', type.elementId, type.element)]
-          : []
-    return `${quoteIdentifier(name)}: ${nested.length === 0 ? id : `{__duckdb_field_id: ${id}, ${nested.join(', ')}}`}`
-  }
-  return `{${fields.map((field) => one(field.name, field.id, field.type)).join(', ')}}`
+/** Appends the rows of a query to a table. */
+export async function append(connection: DuckDBConnection, table: LakeTable, sql: string): Promise<DataFile[]> {
+  const files = await writeFiles(connection, table, sql)
+  await table.commit({ operation: 'append', add: files, remove: [], summary: {} })
+  return files
 }
 
-function entries<V>(map: unknown): Record<string, V> {
-  return Object.fromEntries((map as DuckDBMapValue).entries.map(({ key, value }) => [String(key), value as V]))
+/** A relation over a table's current rows. */
+export async function relation(table: LakeTable, filter?: FileFilter): Promise<string> {
+  const snapshot = table.snapshot()
+  const files = snapshot ? await table.files(snapshot, filter) : []
+  return parquetRelation(
+    files.map((file) => file.path),
+    table.fields,
+  )
 }

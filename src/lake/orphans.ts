@@ -1,0 +1,59 @@
+import { join } from 'node:path'
+import { MillraceError } from '../base/errors.ts'
+import { formatMs } from '../base/duration.ts'
+import type { Disk } from '../storage/disk.ts'
+import { dataPaths, manifestsOf } from './reachable.ts'
+import { keptVersions } from './table.ts'
+import type { LakeTable } from './table.ts'
+
+/** No commit takes this long between writing a file and referring to it. */
+const SAFETY_AGE_MS_MIN = 3_600_000
+
+/**
+ * Deletes files below the table's `data/` and `metadata/` that no snapshot needs and that were last written more than
+ * `olderThanMs` ago: what crashed commits left, and what expiry could not delete. Younger files may belong to a commit
+ * under way, so an age below an hour is refused (`invalid` / `bad-age`). Returns the paths deleted.
+ */
+export async function removeOrphans(table: LakeTable, olderThanMs: number): Promise<string[]> {
+  if (!(olderThanMs >= SAFETY_AGE_MS_MIN)) {
+    throw new MillraceError(
+      'invalid',
+      'bad-age',
+      `Orphans younger than ${formatMs(SAFETY_AGE_MS_MIN)} may belong to a commit under way.`,
+      {
+        hint: 'Give an age of at least an hour; a day is a good one.',
+      },
+    )
+  }
+  const { disk, clock, manifests } = table.context
+  // Listed before the table is refreshed: what was committed since is then among the files needed.
+  const before = clock.now() - olderThanMs
+  const old: string[] = []
+  for (const part of ['data', 'metadata'])
+    for await (const path of oldFiles(disk, join(table.location, part), before)) old.push(path)
+  if (old.length === 0) return []
+
+  await table.refresh()
+  const { view } = table
+  const snapshots = view.metadata.snapshots ?? []
+  const lists = await manifestsOf(manifests, snapshots)
+  const needed = new Set([...snapshots.map((snapshot) => snapshot['manifest-list']), ...lists.keys()])
+  for await (const path of dataPaths(manifests, lists.values(), view, 'live')) needed.add(path)
+  const kept = keptVersions(view.metadata) ?? view.version
+  const isVersion = (path: string): boolean => {
+    const version = /\/v(\d+)\.metadata\.json$/.exec(path)?.[1]
+    return path.endsWith('/version-hint.text') || (version !== undefined && Number(version) >= view.version - kept)
+  }
+  const orphans = old.filter((path) => !needed.has(path) && !isVersion(path))
+  for (const path of orphans) await disk.remove(path)
+  return orphans
+}
+
+async function* oldFiles(disk: Disk, directory: string, beforeMs: number): AsyncGenerator<string> {
+  for (const name of await disk.list(directory)) {
+    const path = join(directory, name)
+    const stat = await disk.stat(path)
+    if (stat?.directory) yield* oldFiles(disk, path, beforeMs)
+    else if (stat && stat.mtimeMs < beforeMs) yield path
+  }
+}

@@ -1,0 +1,325 @@
+import { readFile, stat, unlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { parseJson } from '../../src/lake/json.ts'
+import { fieldsOf, t } from '../../src/project/columns.ts'
+import {
+  appendImaginary,
+  imaginaryFile,
+  livePaths,
+  openLake,
+  steppedClock,
+  temporaryDirectory,
+} from './support/lake.ts'
+
+const ID = { namespace: 'curated', name: 'sales' }
+const FIELDS = fieldsOf({ id: t.long(), name: t.string().nullable(), extra: t.json().nullable() })
+
+describe('a lake', () => {
+  test('creates, lists, loads and drops tables', async () => {
+    const root = await temporaryDirectory()
+    const lake = await openLake({ root })
+    const table = await lake.create(ID, { fields: FIELDS, properties: { comment: 'ours' } })
+    expect(table.location).toBe(join(root, 'curated', 'sales'))
+    expect(table.fields.map(({ id, name, type }) => [id, name, type.kind])).toEqual([
+      [1, 'id', 'long'],
+      [2, 'name', 'string'],
+      [3, 'extra', 'json'],
+    ])
+    expect(table.properties['comment']).toBe('ours')
+    expect(table.snapshot()).toBeUndefined()
+    expect(await lake.load(ID)).toBe(table)
+    expect(await lake.list()).toEqual([ID])
+    expect(await (await openLake({ root })).load(ID)).toMatchObject({
+      fields: table.fields,
+      properties: table.properties,
+    })
+
+    await lake.drop(ID)
+    expect(await lake.list()).toEqual([])
+    expect(await lake.load(ID)).toBeUndefined()
+    await expect(appendImaginary(table)).rejects.toMatchObject({ code: 'no-such-table' })
+    await expect(lake.drop(ID)).rejects.toMatchObject({ code: 'no-such-table' })
+    expect(await lake.create(ID, { fields: FIELDS })).not.toBe(table)
+  })
+
+  test('refuses a second table of a name, and names that are no names', async () => {
+    const lake = await openLake()
+    await lake.create(ID, { fields: FIELDS })
+    await expect(lake.create(ID, { fields: FIELDS })).rejects.toMatchObject({ kind: 'conflict', code: 'table-exists' })
+    for (const name of ['', '..', 'a/b', '.hidden', 'x'.repeat(201)]) {
+      await expect(lake.create({ namespace: 'a', name }, { fields: FIELDS })).rejects.toMatchObject({
+        code: 'bad-name',
+      })
+    }
+  })
+
+  test('loads a table once, however many ask at the same time', async () => {
+    const root = await temporaryDirectory()
+    await (await openLake({ root })).create(ID, { fields: FIELDS })
+    const lake = await openLake({ root })
+    const loaded = await Promise.all([lake.load(ID), lake.load(ID), lake.load(ID)])
+    expect(new Set(loaded).size).toBe(1)
+  })
+
+  test('says when a table was moved', async () => {
+    const root = await temporaryDirectory()
+    const lake = await openLake({ root })
+    const table = await lake.create(ID, { fields: FIELDS })
+    const text = await readFile(table.metadataPath, 'utf8')
+    await writeFile(table.metadataPath, text.replaceAll(root, '/elsewhere'))
+    await expect((await openLake({ root })).load(ID)).rejects.toMatchObject({
+      code: 'table-moved',
+      hint: expect.stringContaining('/elsewhere'),
+    })
+  })
+})
+
+describe('commits', () => {
+  test('append, overwrite, delete and replace, and keep Iceberg’s totals', async () => {
+    const table = await (await openLake()).create(ID, { fields: FIELDS })
+    const [a, b, c, d] = [2, 3, 5, 5].map((records) => imaginaryFile(table, records)) as [File, File, File, File]
+    const first = await table.commit({
+      operation: 'append',
+      add: [a, b],
+      remove: [],
+      summary: { 'millrace.run': 'r1' },
+    })
+    expect(first).toMatchObject({ sequenceNumber: 1n, operation: 'append', schemaId: 0 })
+    expect(first.summary).toEqual({
+      'millrace.run': 'r1',
+      'added-data-files': '2',
+      'added-records': '5',
+      'added-files-size': '500',
+      'changed-partition-count': '1',
+      'total-records': '5',
+      'total-data-files': '2',
+      'total-files-size': '500',
+      'total-delete-files': '0',
+      'total-position-deletes': '0',
+      'total-equality-deletes': '0',
+    })
+    const second = await table.commit({ operation: 'overwrite', add: [c], remove: [a.path], summary: {} })
+    expect(second.parentId).toBe(first.id)
+    expect(second.summary).toMatchObject({
+      'deleted-data-files': '1',
+      'removed-files-size': '200',
+      'total-records': '8',
+      'total-files-size': '800',
+    })
+    await table.commit({ operation: 'replace', add: [d], remove: [c.path], summary: {} })
+    const last = await table.commit({ operation: 'delete', add: [], remove: [b.path], summary: {} })
+    expect(last.summary).toMatchObject({ 'total-records': '5', 'total-data-files': '1', 'total-files-size': '500' })
+    expect(await livePaths(table)).toEqual([d.path])
+    expect(await livePaths(table, first.id)).toEqual([a.path, b.path].sort())
+    expect(table.history().map((snapshot) => snapshot.operation)).toEqual(['append', 'overwrite', 'replace', 'delete'])
+  })
+
+  test('refuse to remove what is not live, so that compaction brings no row back', async () => {
+    const table = await (await openLake()).create(ID, { fields: FIELDS })
+    const file = imaginaryFile(table)
+    await table.commit({ operation: 'append', add: [file], remove: [], summary: {} })
+    await table.commit({ operation: 'delete', add: [], remove: [file.path], summary: {} })
+    const stale = table.commit({ operation: 'replace', add: [imaginaryFile(table)], remove: [file.path], summary: {} })
+    await expect(stale).rejects.toMatchObject({ kind: 'conflict', code: 'file-not-live' })
+    expect(await livePaths(table)).toEqual([])
+  })
+
+  test('check the expected parent', async () => {
+    const table = await (await openLake()).create(ID, { fields: FIELDS })
+    const add = [imaginaryFile(table)]
+    const change = { operation: 'append', add, remove: [], summary: {} } as const
+    await expect(table.commit({ ...change, parent: 7n })).rejects.toMatchObject({ kind: 'conflict', code: 'moved' })
+    const first = await table.commit({ ...change, parent: null })
+    await expect(table.commit({ ...change, parent: null })).rejects.toMatchObject({ code: 'moved' })
+    await table.commit({ ...change, add: [imaginaryFile(table)], parent: first.id })
+  })
+
+  test('refuse a compaction that changes the number of rows', async () => {
+    const table = await (await openLake()).create(ID, { fields: FIELDS })
+    const file = imaginaryFile(table, 3)
+    await table.commit({ operation: 'append', add: [file], remove: [], summary: {} })
+    const lossy = table.commit({
+      operation: 'replace',
+      add: [imaginaryFile(table, 2)],
+      remove: [file.path],
+      summary: {},
+    })
+    await expect(lossy).rejects.toMatchObject({ kind: 'internal' })
+  })
+
+  test('fsync data files and refuse those that are not there', async () => {
+    const table = await (await openLake()).create(ID, { fields: FIELDS })
+    const missing = { ...imaginaryFile(table), synced: false }
+    await expect(table.commit({ operation: 'append', add: [missing], remove: [], summary: {} })).rejects.toMatchObject({
+      code: 'not-found',
+    })
+    expect(table.snapshot()).toBeUndefined()
+  })
+
+  test('never go back in time, even when the clock does', async () => {
+    const clock = steppedClock()
+    const table = await (await openLake({ clock })).create(ID, { fields: FIELDS })
+    const first = await appendImaginary(table)
+    clock.step(-60_000)
+    expect((await appendImaginary(table)).timestampMs).toBe(first.timestampMs)
+  })
+})
+
+describe('branches', () => {
+  test('hold a snapshot back from readers until it is published', async () => {
+    const table = await (await openLake()).create(ID, { fields: FIELDS })
+    const main = await appendImaginary(table)
+    const add = [imaginaryFile(table)]
+    const candidate = await table.commit({ operation: 'append', add, remove: [], summary: {}, ref: 'candidate' })
+    expect(candidate.parentId).toBe(main.id)
+    expect(table.snapshot()!.id).toBe(main.id)
+    expect(table.snapshot('candidate')!.id).toBe(candidate.id)
+    expect(await livePaths(table)).toHaveLength(1)
+    expect(await livePaths(table, 'candidate')).toHaveLength(2)
+
+    await expect(table.setRef('main', candidate.id, candidate.id)).rejects.toMatchObject({ code: 'moved' })
+    await table.setRef('main', candidate.id, main.id)
+    await table.setRef('candidate', undefined)
+    expect(table.snapshot()!.id).toBe(candidate.id)
+    expect(table.refs).toEqual({ main: candidate.id })
+    await expect(table.setRef('main', 12345n)).rejects.toMatchObject({ code: 'no-such-snapshot' })
+  })
+
+  test('may come before main has a snapshot', async () => {
+    const table = await (await openLake()).create(ID, { fields: FIELDS })
+    const add = [imaginaryFile(table)]
+    const candidate = await table.commit({ operation: 'append', add, remove: [], summary: {}, ref: 'candidate' })
+    expect(table.snapshot()).toBeUndefined()
+    await table.setRef('main', candidate.id)
+    expect(await livePaths(table)).toEqual(add.map((file) => file.path))
+    await table.setRef('main', undefined)
+    expect(table.snapshot()).toBeUndefined()
+  })
+})
+
+describe('changes', () => {
+  test('tell what came and went, whatever was compacted in between', async () => {
+    const table = await (await openLake()).create(ID, { fields: FIELDS })
+    const [a, b, c, merged, d] = [1, 1, 1, 2, 4].map((records) => imaginaryFile(table, records)) as [
+      File,
+      File,
+      File,
+      File,
+      File,
+    ]
+    const commit = (operation: 'append' | 'overwrite' | 'replace', add: File[], remove: File[]) =>
+      table.commit({ operation, add, remove: remove.map((file) => file.path), summary: {} })
+    const first = await commit('append', [a], [])
+    const second = await commit('append', [b, c], [])
+    const third = await commit('replace', [merged], [a, b])
+    const fourth = await commit('overwrite', [d], [c])
+
+    const paths = async (from: typeof first | undefined, to: typeof first) => {
+      const changes = await table.changes(from, to)
+      return changes && [changes.added.map((f) => f.path), changes.removed.map((f) => f.path)]
+    }
+    expect(await paths(first, first)).toEqual([[], []])
+    expect(await paths(first, second)).toEqual([[b.path, c.path], []])
+    expect(await paths(second, third)).toEqual([[], []])
+    expect(await paths(first, fourth)).toEqual([[b.path, d.path], []])
+    expect(await paths(second, fourth)).toEqual([[d.path], [c.path]])
+    expect(await paths(undefined, fourth)).toEqual([[a.path, b.path, d.path], []])
+    // Not an ancestor: it cannot be told.
+    expect(await paths(fourth, second)).toBeUndefined()
+  })
+})
+
+describe('metadata on disk', () => {
+  test('stays small over thousands of commits', async () => {
+    const table = await (await openLake()).create(ID, { fields: FIELDS })
+    for (let i = 0; i < 300; i++) await appendImaginary(table)
+    const manifests = await table.context.manifests.list(table.view.metadata.snapshots!.at(-1)!)
+    expect(manifests.length).toBeLessThan(30)
+    expect(await livePaths(table)).toHaveLength(300)
+    const names = await table.context.disk.list(join(table.location, 'metadata'))
+    expect(names.filter((name) => /^v\d+\.metadata\.json$/.test(name)).length).toBeLessThanOrEqual(22)
+    expect(table.view.metadata['metadata-log']!.length).toBeLessThanOrEqual(20)
+    expect(names.filter((name) => name.endsWith('.tmp'))).toEqual([])
+  })
+
+  test('keeps 64-bit ids of other writers exact', async () => {
+    const root = await temporaryDirectory()
+    const table = await (await openLake({ root })).create(ID, { fields: FIELDS })
+    await appendImaginary(table)
+    const id = 9007199254740993n
+    const text = await readFile(table.metadataPath, 'utf8')
+    await writeFile(table.metadataPath, text.replaceAll(`:${table.snapshot()!.id}`, `:${id}`))
+    const other = (await (await openLake({ root })).load(ID))!
+    expect(other.snapshot()!.id).toBe(id)
+    await appendImaginary(other)
+    expect(other.snapshot()!.parentId).toBe(id)
+    expect(await readFile(other.metadataPath, 'utf8')).toContain(`"parent-snapshot-id":${id}`)
+    expect(parseJson('{"n": 12345678901234567890, "snapshot-id": 5, "x": 1e3}')).toEqual({
+      n: 12345678901234567890n,
+      'snapshot-id': 5n,
+      x: 1000,
+    })
+  })
+
+  test('is found without its hint, and behind a lagging one', async () => {
+    const root = await temporaryDirectory()
+    const table = await (await openLake({ root })).create(ID, { fields: FIELDS })
+    for (let i = 0; i < 30; i++) await appendImaginary(table)
+    const hint = join(table.location, 'metadata', 'version-hint.text')
+    expect(await readFile(hint, 'utf8')).toBe('31')
+    const seen = async () => (await (await openLake({ root })).load(ID))!.snapshot()!.id
+    for (const text of ['25', '3', 'garbage', '']) {
+      await writeFile(hint, text)
+      expect(await seen()).toBe(table.snapshot()!.id)
+    }
+    await unlink(hint)
+    expect(await seen()).toBe(table.snapshot()!.id)
+  })
+
+  test('that is damaged is reported with its path', async () => {
+    const root = await temporaryDirectory()
+    const table = await (await openLake({ root })).create(ID, { fields: FIELDS })
+    await appendImaginary(table)
+    const [manifest] = await table.context.manifests.list(table.view.metadata.snapshots![0]!)
+    const bytes = await readFile(manifest!.path)
+    await writeFile(manifest!.path, bytes.subarray(0, bytes.length - 20))
+    const other = (await (await openLake({ root })).load(ID))!
+    await expect(livePaths(other)).rejects.toMatchObject({
+      kind: 'corrupt',
+      code: 'bad-avro',
+      context: { path: manifest!.path },
+    })
+    await unlink(manifest!.path)
+    await expect(livePaths(other)).rejects.toMatchObject({ kind: 'corrupt', code: 'file-missing' })
+    await writeFile(table.metadataPath, '{"format-version": 2')
+    await expect((await openLake({ root })).load(ID)).rejects.toMatchObject({ kind: 'corrupt', code: 'bad-metadata' })
+    expect((await stat(table.metadataPath)).size).toBeGreaterThan(0)
+  })
+
+  test('of a process that fell asleep does not take the place of a deleted version', async () => {
+    const root = await temporaryDirectory()
+    const awake = await (await openLake({ root })).create(ID, { fields: FIELDS })
+    const asleep = (await (await openLake({ root })).load(ID))!
+    // Long enough for version 2, which `asleep` would write next, to be deleted.
+    for (let i = 0; i < 40; i++) await appendImaginary(awake)
+    await appendImaginary(asleep)
+    expect(await livePaths(asleep)).toHaveLength(41)
+    await awake.refresh()
+    expect(await livePaths(awake)).toHaveLength(41)
+  })
+})
+
+test('properties are set and removed', async () => {
+  const root = await temporaryDirectory()
+  const table = await (await openLake({ root })).create(ID, { fields: FIELDS })
+  await table.setProperties({ a: '1', b: '2' })
+  const { metadataPath } = table
+  await table.setProperties({ a: '1' })
+  expect(table.metadataPath).toBe(metadataPath)
+  await table.setProperties({ a: undefined })
+  expect((await (await openLake({ root })).load(ID))!.properties).toMatchObject({ b: '2' })
+  expect(table.properties).not.toHaveProperty('a')
+})
+
+type File = ReturnType<typeof imaginaryFile>
