@@ -24,8 +24,8 @@ export interface Gate {
   readonly rules: readonly RowRule[]
   /** The SELECT giving accepted rows of an NDJSON file; `extra` adds computed columns (partition values). */
   select(file: string, partition: number, extra?: readonly string[]): string
-  /** A SELECT giving, per record of an NDJSON file and in its order, its failures as a list of [rule, reason]. */
-  diagnose(file: string): string
+  /** A SELECT giving, per record of an NDJSON file and in its order, its failures as a list of [rule, reason]. Without a file: to bind only. */
+  diagnose(file?: string): string
   /** Two 64-bit fingerprint halves of the unique key over typed columns; undefined without one. */
   readonly fingerprint: readonly [string, string] | undefined
 }
@@ -129,92 +129,122 @@ function escape(text: string): string {
 }
 
 /** The inner levels: each column as text (`"=name"`) and typed (`"name"`), and the hidden fields the outer level asks for. */
-function typedLevel(stream: Stream): (file: string) => string {
-  const hidden = [
-    `"${FRAME}"`,
-    ...(stream.sources.length > 0 ? Object.values(HIDDEN).map((name) => `"${name}"`) : []),
-    ...(stream.unknown === 'quarantine' ? ['"$unknown"'] : []),
-  ]
-  const texts = stream.fields.map((field) => `${textOf(field, stream)} AS ${textName(field)}`)
+function typedLevel(stream: Stream): (file: string | undefined) => string {
+  const raw = rawFields(stream)
+  const named = [FRAME, ...(stream.sources.length > 0 ? Object.values(HIDDEN) : [])].map(
+    (name) => `${raw.get(name)!.alias} AS "${name}"`,
+  )
+  const unknown = stream.unknown === 'drop' ? [] : ['"$unknown"']
+  const texts = stream.fields.map((field) => `${textOf(field, stream, raw)} AS ${textName(field)}`)
   const values = stream.fields.map((field) => `${typed(textName(field), field.type)} AS ${quoteIdentifier(field.name)}`)
   const kept = stream.unknown === 'keep' ? ['"$unknown" AS "_extra"'] : []
-  const raw = rawLevel(stream)
+  const read = rawLevel(stream)
   return (file) =>
-    `SELECT *, ${values.join(', ')}${kept.map((k) => `, ${k}`).join('')} FROM (SELECT ${[...hidden, ...(stream.unknown === 'keep' ? ['"$unknown"'] : []), ...texts].join(', ')} FROM (${raw(file)}))`
+    `SELECT *, ${[...values, ...kept].join(', ')} FROM (SELECT ${[...named, ...unknown, ...texts].join(', ')} FROM (${read(file)}))`
 }
 
-/** Reads the file: every field that any column needs, as text. */
-function rawLevel(stream: Stream): (file: string) => string {
-  const shapes = new Map<string, string>([[FRAME, 'VARCHAR']])
-  for (const field of stream.fields) shapes.set(field.name, textShape(field.type))
-  for (const source of stream.sources)
-    for (const name of rawFieldsOf(source, stream.fields)) if (!shapes.has(name)) shapes.set(name, 'VARCHAR')
-  if (stream.sources.length > 0) for (const name of Object.values(HIDDEN)) shapes.set(name, 'VARCHAR')
-  const known = [...shapes.keys()]
-  if (stream.unknown === 'drop') {
-    const columns = [...shapes].map(
-      ([name, shape]) => `${quoteLiteral(name)}: ${quoteLiteral(isScalar(shape) ? shape : 'JSON')}`,
+/** Reads the file: every field that any column needs, as text, under an alias (`"@0"`), for DuckDB's names ignore case. */
+function rawLevel(stream: Stream): (file: string | undefined) => string {
+  const raw = rawFields(stream)
+  const distinct = new Set([...raw.keys()].map((name) => name.toLowerCase())).size === raw.size
+  if (stream.unknown === 'drop' && distinct) {
+    const columns = [...raw].map(
+      ([name, { shape }]) => `${quoteLiteral(name)}: ${quoteLiteral(isScalar(shape) ? shape : 'JSON')}`,
     )
-    const nested = [...shapes].filter(([, shape]) => !isScalar(shape))
-    const select =
-      nested.length === 0
-        ? '*'
-        : `* REPLACE (${nested.map(([name, shape]) => `TRY_CAST(${quoteIdentifier(name)} AS ${shape}) AS ${quoteIdentifier(name)}`).join(', ')})`
-    return (file) =>
-      `SELECT ${select} FROM read_ndjson(${quoteLiteral(file)}, columns = {${columns.join(', ')}}, ignore_errors = true)`
+    const values = [...raw].map(
+      ([name, { shape, alias }]) =>
+        `${isScalar(shape) ? quoteIdentifier(name) : `TRY_CAST(${quoteIdentifier(name)} AS ${shape})`} AS ${alias}`,
+    )
+    const nothing = [...raw].map(
+      ([name, { shape }]) => `NULL::${isScalar(shape) ? shape : 'JSON'} AS ${quoteIdentifier(name)}`,
+    )
+    return (file) => {
+      const from =
+        file === undefined
+          ? `(SELECT ${nothing.join(', ')} WHERE false)`
+          : `read_ndjson(${quoteLiteral(file)}, columns = {${columns.join(', ')}}, ignore_errors = true)`
+      return `SELECT ${values.join(', ')} FROM ${from}`
+    }
   }
-  // Unknown fields can only be seen in the whole object: slower, so only for streams that ask for it.
-  const extracted = [...shapes].map(([name, shape]) => {
+  // Unknown fields, and names that differ in case only, can be told from the whole object alone: slower.
+  const extracted = [...raw].map(([name, { shape, alias }]) => {
     const path = quoteLiteral(`$."${name.replaceAll('"', '\\"')}"`)
-    const value = isScalar(shape)
-      ? shape === 'JSON'
-        ? `json_extract(json, ${path})`
-        : `json_extract_string(json, ${path})`
-      : `TRY_CAST(json_extract(json, ${path}) AS ${shape})`
-    return `${value} AS ${quoteIdentifier(name)}`
+    if (shape === 'VARCHAR') return `json_extract_string(json, ${path}) AS ${alias}`
+    return `${shape === 'JSON' ? `json_extract(json, ${path})` : `TRY_CAST(json_extract(json, ${path}) AS ${shape})`} AS ${alias}`
   })
-  const erase = quoteLiteral(JSON.stringify(Object.fromEntries(known.map((name) => [name, null]))))
-  const unknown = `CASE WHEN json_type(json) = 'OBJECT' THEN nullif(json_merge_patch(json, ${erase})::VARCHAR, '{}') END`
-  return (file) =>
-    `SELECT ${extracted.join(', ')}, ${unknown} AS "$unknown" FROM read_ndjson_objects(${quoteLiteral(file)}, ignore_errors = true)`
+  const erase = quoteLiteral(JSON.stringify(Object.fromEntries([...raw.keys()].map((name) => [name, null]))))
+  const unknown =
+    stream.unknown === 'drop'
+      ? []
+      : [
+          `CASE WHEN json_type(json) = 'OBJECT' THEN nullif(json_merge_patch(json, ${erase})::VARCHAR, '{}') END AS "$unknown"`,
+        ]
+  return (file) => {
+    const from =
+      file === undefined
+        ? '(SELECT NULL::JSON AS json WHERE false)'
+        : `read_ndjson_objects(${quoteLiteral(file)}, ignore_errors = true)`
+    return `SELECT ${[...extracted, ...unknown].join(', ')} FROM ${from}`
+  }
+}
+
+interface RawField {
+  readonly shape: string
+  readonly alias: string
+}
+
+/** Every JSON field that any column needs. */
+function rawFields(stream: Stream): Map<string, RawField> {
+  const raw = new Map<string, RawField>()
+  const need = (name: string, shape: string) => raw.has(name) || raw.set(name, { shape, alias: `"@${raw.size}"` })
+  need(FRAME, 'VARCHAR')
+  for (const field of stream.fields) need(field.name, textShape(field.type))
+  if (stream.sources.length > 0) for (const name of Object.values(HIDDEN)) need(name, 'VARCHAR')
+  for (const source of stream.sources) for (const name of mappedFields(source, stream.fields)) need(name, 'VARCHAR')
+  return raw
 }
 
 function isScalar(shape: string): boolean {
   return shape === 'VARCHAR' || shape === 'JSON'
 }
 
-/** Raw fields are named in double quotes in the SQL of a mapping. */
-function rawFieldsOf(source: Source, fields: readonly Field[]): string[] {
-  const names = new Set<string>()
-  for (const field of fields) {
+const QUOTED = /"((?:[^"]|"")+)"/g
+
+/** Fields that a source's mapping reads; in its SQL they are the names in double quotes. */
+function mappedFields(source: Source, fields: readonly Field[]): string[] {
+  return fields.flatMap((field) => {
     const from = source.map?.[field.name]
-    if (from instanceof SqlTemplate)
-      for (const match of from.toString().matchAll(/"((?:[^"]|"")+)"/g)) names.add(match[1]!.replaceAll('""', '"'))
-    else names.add(from ?? field.name)
-  }
-  return [...names].filter((name) => !Object.values(HIDDEN).includes(name as never))
+    if (!(from instanceof SqlTemplate)) return [from ?? field.name]
+    return [...from.toString().matchAll(QUOTED)].map((match) => match[1]!.replaceAll('""', '"'))
+  })
 }
 
 /** The text of a column: from the field of its name for records over HTTP, from each source's mapping for its own. */
-function textOf(field: Field, stream: Stream): string {
-  const own = quoteIdentifier(field.name)
+function textOf(field: Field, stream: Stream, raw: ReadonlyMap<string, RawField>): string {
+  const own = raw.get(field.name)!.alias
   if (stream.sources.length === 0) return own
-  const cases = stream.sources.map((source) => `WHEN ${quoteLiteral(source.name)} THEN ${mappedText(field, source)}`)
-  return `CASE "${HIDDEN.source}" ${cases.join(' ')} ELSE ${own} END`
+  const cases = stream.sources.map(
+    (source) => `WHEN ${quoteLiteral(source.name)} THEN ${mappedText(field, source, raw)}`,
+  )
+  return `CASE ${raw.get(HIDDEN.source)!.alias} ${cases.join(' ')} ELSE ${own} END`
 }
 
-function mappedText(field: Field, source: Source): string {
-  const nulls = source.nulls ?? (source.format === 'csv' || /\.(csv|tsv)(\.gz)?$/i.test(source.path) ? [''] : [])
-  const clean = (name: string) =>
-    nulls.length === 0
-      ? quoteIdentifier(name)
-      : `CASE WHEN trim(${quoteIdentifier(name)}) NOT IN (${nulls.map(quoteLiteral).join(', ')}) THEN ${quoteIdentifier(name)} END`
+function mappedText(field: Field, source: Source, raw: ReadonlyMap<string, RawField>): string {
+  const isCsv = source.format === 'csv' || /\.(csv|tsv)(\.gz)?$/i.test(source.path)
+  const nulls = source.nulls ?? (isCsv ? [''] : [])
+  const hidden = Object.values(HIDDEN) as string[]
+  const clean = (name: string) => {
+    const { alias } = raw.get(name)!
+    return nulls.length === 0 || hidden.includes(name)
+      ? alias
+      : `CASE WHEN trim(${alias}) NOT IN (${nulls.map(quoteLiteral).join(', ')}) THEN ${alias} END`
+  }
   const from = source.map?.[field.name] ?? field.name
   const isNested = field.type.kind === 'list' || field.type.kind === 'struct' || field.type.kind === 'json'
-  if (typeof from === 'string') return isNested ? quoteIdentifier(from) : canonicalText(clean(from), field.type, source)
-  const expression = from.toString().replaceAll(/"((?:[^"]|"")+)"/g, (_, name: string) => {
-    const plain = name.replaceAll('""', '"')
-    return (Object.values(HIDDEN) as string[]).includes(plain) ? quoteIdentifier(plain) : `(${clean(plain)})`
-  })
+  if (typeof from === 'string')
+    return isNested
+      ? `TRY_CAST(${raw.get(from)!.alias} AS ${textShape(field.type)})`
+      : canonicalText(clean(from), field.type, source)
+  const expression = from.toString().replaceAll(QUOTED, (_, name: string) => `(${clean(name.replaceAll('""', '"'))})`)
   return isNested ? `TRY_CAST((${expression}) AS ${textShape(field.type)})` : `CAST((${expression}) AS VARCHAR)`
 }

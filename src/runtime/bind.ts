@@ -197,7 +197,7 @@ async function bindGate(
   empty: (dataset: Dataset) => string,
 ): Promise<MillraceError[]> {
   // The diagnosis evaluates every mapping and rule; reading no file, it only has to bind.
-  const sql = compileGate(stream, empty).diagnose('/dev/null')
+  const sql = compileGate(stream, empty).diagnose()
   try {
     await describe(database, sql)
     return []

@@ -1,6 +1,7 @@
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
+import { SerialQueue } from '../base/queue.ts'
 import { durationMs } from '../base/duration.ts'
 import { MillraceError } from '../base/errors.ts'
 
@@ -61,6 +62,7 @@ export class Runtime {
   readonly #gates = new Map<string, Gate>()
   readonly #stopping = new AbortController()
   readonly #polls: Promise<void>[] = []
+  readonly #loads = new Map<string, SerialQueue>()
   readonly reports = new Map<string, LoadReport>()
 
   private constructor(options: RuntimeOptions, bound: BoundProject, database: Database, lanes: Lanes) {
@@ -230,13 +232,20 @@ export class Runtime {
   /** Brings new and changed files of a stream's sources in. */
   async load(name: string, onProgress?: (progress: LoadProgress) => void): Promise<LoadReport> {
     const runner = this.stream(name)
+    // One look at a time: two at once would both find the same files new.
+    const queue = this.#loads.get(name) ?? new SerialQueue()
+    this.#loads.set(name, queue)
+    return queue.run(() => this.#loadNow(runner, onProgress))
+  }
+
+  async #loadNow(runner: StreamRunner, onProgress?: (progress: LoadProgress) => void): Promise<LoadReport> {
     const report = await loadFiles(runner, {
       projectDirectory: this.project.directory,
       clock: this.options.clock,
       signal: this.#stopping.signal,
       ...(onProgress === undefined ? {} : { onProgress }),
     })
-    this.reports.set(name, report)
+    this.reports.set(runner.stream.name, report)
     await this.#applySuperseded(runner)
     return report
   }
