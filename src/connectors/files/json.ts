@@ -6,6 +6,14 @@ import type { Framer } from './framer.ts'
 import type { RecordWriter } from './records.ts'
 import { INVALID } from './text.ts'
 
+const QUOTE = 0x22
+const COMMA = 0x2c
+const BACKSLASH = 0x5c
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
+
 /** Frames newline-delimited JSON: one object a line; blank lines are none. */
 export class NdjsonFramer implements Framer {
   readonly #records: ObjectRecords
@@ -219,6 +227,9 @@ class ObjectRecords {
   readonly #writer: RecordWriter
   readonly #names: FieldNames
   readonly #encoding: string
+  /** The keys of the latest object, and what stands for each in its record; undefined for an excluded one. */
+  #keys: readonly string[] = []
+  #prefixes: readonly (string | undefined)[] = []
 
   constructor(source: FilesSource, writer: RecordWriter) {
     this.#writer = writer
@@ -235,14 +246,33 @@ class ObjectRecords {
     const problem = problemOf(json)
     if (problem !== undefined) return this.#writer.reject(line, problem, json)
     const members = membersOf(json)
-    const names = this.#names.name(members.map((member) => member.key))
+    if (!sameKeys(members, this.#keys)) this.#setKeys(members.map(({ key }) => key))
     let record = ''
-    members.forEach((member, i) => {
-      const name = names[i]
-      if (name !== undefined) record += `${record === '' ? '' : ','}${JSON.stringify(name)}:${member.value}`
-    })
+    for (let i = 0; i < members.length; i++) {
+      const prefix = this.#prefixes[i]
+      if (prefix !== undefined) record += (record === '' ? '' : ',') + prefix + members[i]!.value
+    }
     this.#writer.record(line, record)
   }
+
+  /** Names fields; most objects of a file have the same ones. */
+  #setKeys(keys: readonly string[]): void {
+    const names = this.#names.name(keys.map((key) => JSON.parse(key) as string))
+    this.#keys = keys
+    this.#prefixes = names.map((name) => (name === undefined ? undefined : `${JSON.stringify(name)}:`))
+  }
+}
+
+interface Member {
+  /** In JSON, as it stands. */
+  readonly key: string
+  readonly value: string
+}
+
+function sameKeys(members: readonly Member[], keys: readonly string[]): boolean {
+  if (members.length !== keys.length) return false
+  for (let i = 0; i < keys.length; i++) if (members[i]!.key !== keys[i]) return false
+  return true
 }
 
 /** Why a text is not one JSON object. The parser's own message quotes the text, which may hold an excluded value. */
@@ -257,20 +287,17 @@ function problemOf(json: string): string | undefined {
 }
 
 /** The members of a valid JSON object, values as they stand but without line breaks (which only white space can hold). */
-function membersOf(json: string): { key: string; value: string }[] {
-  const members: { key: string; value: string }[] = []
-  let at = skipSpace(json, 1)
-  while (json[at] === '"') {
+function membersOf(json: string): Member[] {
+  const members: Member[] = []
+  const hasBreaks = /[\r\n]/.test(json)
+  for (let at = skipSpace(json, 1); json.charCodeAt(at) === QUOTE;) {
     const keyEnd = stringEnd(json, at)
     const start = skipSpace(json, skipSpace(json, keyEnd) + 1)
     const end = valueEnd(json, start)
     const value = json.slice(start, end)
-    members.push({
-      key: JSON.parse(json.slice(at, keyEnd)) as string,
-      value: /[\r\n]/.test(value) ? value.replace(/[\r\n]+/g, ' ') : value,
-    })
+    members.push({ key: json.slice(at, keyEnd), value: hasBreaks ? value.replace(/[\r\n]+/g, ' ') : value })
     at = skipSpace(json, end)
-    if (json[at] === ',') at = skipSpace(json, at + 1)
+    if (json.charCodeAt(at) === COMMA) at = skipSpace(json, at + 1)
   }
   return members
 }
@@ -286,23 +313,29 @@ function stringEnd(json: string, from: number): number {
   for (let at = from + 1; ;) {
     const end = json.indexOf('"', at)
     let escapes = 0
-    while (json[end - 1 - escapes] === '\\') escapes++
+    while (json.charCodeAt(end - 1 - escapes) === BACKSLASH) escapes++
     if (escapes % 2 === 0) return end + 1
     at = end + 1
   }
 }
 
+/** The position after the value that begins at `from`. */
 function valueEnd(json: string, from: number): number {
-  if (json[from] === '"') return stringEnd(json, from)
-  const nested = json[from] === '{' || json[from] === '['
-  const mark = nested ? /["{}[\]]/g : /[,}\s]/g
-  mark.lastIndex = from
-  if (!nested) return mark.exec(json)!.index
-  for (let depth = 0; ;) {
-    const { 0: character, index } = mark.exec(json)!
-    if (character === '"') mark.lastIndex = stringEnd(json, index)
-    else if (character === '{' || character === '[') depth++
-    else if (--depth === 0) return index + 1
+  const first = json.charCodeAt(from)
+  if (first === QUOTE) return stringEnd(json, from)
+  if (first === OPEN_BRACE || first === OPEN_BRACKET) return nestedEnd(json, from)
+  for (let at = from; ; at++) {
+    const code = json.charCodeAt(at)
+    if (code === COMMA || code === CLOSE_BRACE || code <= 0x20) return at
+  }
+}
+
+function nestedEnd(json: string, from: number): number {
+  for (let at = from, depth = 0; ; at++) {
+    const code = json.charCodeAt(at)
+    if (code === QUOTE) at = stringEnd(json, at) - 1
+    else if (code === OPEN_BRACE || code === OPEN_BRACKET) depth++
+    else if ((code === CLOSE_BRACE || code === CLOSE_BRACKET) && --depth === 0) return at + 1
   }
 }
 

@@ -1,4 +1,10 @@
-import { type DuckDBType, DuckDBTypeId } from '@duckdb/node-api'
+import {
+  type DuckDBConnection,
+  type DuckDBResult,
+  type DuckDBType,
+  DuckDBTypeId,
+  type DuckDBValue,
+} from '@duckdb/node-api'
 import * as fs from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,8 +21,8 @@ const MEMORY_BYTES = 512 * 1024 * 1024
 
 /**
  * Writes the rows of a Parquet file as records, in their order; a row's line is its number. JSON has no decimals, dates
- * or 64-bit integers that every reader keeps, so decimals, dates, times and timestamps (ISO 8601) become text and integers all their digits.
- * Yields the share of the file done, 0 to 1, whenever the writer may hold a batch.
+ * or 64-bit integers that every reader keeps, so decimals, dates, times and timestamps (ISO 8601) become text, and integers keep all
+ * their digits. Yields the share of the file done, 0 to 1, whenever the writer may hold a batch.
  *
  * Errors: `invalid`/`bad-parquet`, `invalid`/`missing-field`, and those of `readContent`.
  */
@@ -26,71 +32,90 @@ export async function* readParquet(
   writer: RecordWriter,
   options: ReadOptions & { needed: readonly string[] },
 ): AsyncGenerator<number> {
-  await expectUnchanged(file, options.disk)
-  const folder = await fs.mkdtemp(join(tmpdir(), 'millrace-parquet-'))
-  const database = await Database.open({ threads: 1, memory: MEMORY_BYTES, temporary: folder })
-  try {
-    const path = isGzip(file.path) ? await unzipped(file, options, folder) : file.path
-    yield* readRows(database, path, source, file, writer, options)
-  } catch (error) {
-    throw error instanceof MillraceError ? error : parquetError(error, file)
-  } finally {
-    database.close()
-    await fs.rm(folder, { recursive: true, force: true })
-  }
-  await expectUnchanged(file, options.disk)
-}
-
-/** The field names of a Parquet file. */
-export async function parquetFields(file: FileVersion, options: ReadOptions): Promise<string[]> {
-  const folder = await fs.mkdtemp(join(tmpdir(), 'millrace-parquet-'))
-  const database = await Database.open({ threads: 1, memory: MEMORY_BYTES, temporary: folder })
-  try {
-    const path = isGzip(file.path) ? await unzipped(file, options, folder) : file.path
-    const connection = await database.connect()
-    return (await connection.run(`${selectAll(path)} LIMIT 0`)).columnNames()
-  } catch (error) {
-    throw error instanceof MillraceError ? error : parquetError(error, file)
-  } finally {
-    database.close()
-    await fs.rm(folder, { recursive: true, force: true })
-  }
-}
-
-async function* readRows(
-  database: Database,
-  path: string,
-  source: FilesSource,
-  file: FileVersion,
-  writer: RecordWriter,
-  options: ReadOptions & { needed: readonly string[] },
-): AsyncGenerator<number> {
-  const connection = await database.connect()
-  const empty = await connection.run(`${selectAll(path)} LIMIT 0`)
-  const found = empty.columnNames()
-  const types = empty.columnTypes()
-  expectFields(source, file, found, options.needed)
-  const names = new FieldNames(source).name(found)
-  const members = found.flatMap((column, i) => {
+  await using parquet = await OpenParquet.open(file, options)
+  const names = new FieldNames(source).name(parquet.columns)
+  expectFields(source, file, parquet.columns, options.needed)
+  const members = parquet.columns.flatMap((column, i) => {
     const name = names[i]
     if (name === undefined) return []
-    const value = `(${jsonOf(quoteIdentifier(column), types[i]!)})::VARCHAR`
+    const value = `(${jsonOf(quoteIdentifier(column), parquet.types[i]!)})::VARCHAR`
     return [`${quoteLiteral(`${JSON.stringify(name)}:`)} || coalesce(${value}, 'null')`]
   })
-  const total = Number(
-    (await connection.runAndReadAll(`SELECT count(*) FROM read_parquet(${quoteLiteral(path)})`)).getRows()[0]![0],
-  )
-  const rows = await connection.stream(`SELECT concat_ws(',', ${members.join(', ')}) FROM (${selectAll(path)})`)
   let row = 0
-  for await (const chunk of rows.yieldRows()) {
+  for await (const chunk of parquet.select(`concat_ws(',', ${members.join(', ')})`)) {
     throwIfCancelled(file, options.signal)
-    for (const [members] of chunk) writer.record(++row, members as string)
-    yield row / total
+    for (const [record] of chunk) writer.record(++row, record as string)
+    yield row / parquet.rows
   }
+  await expectUnchanged(file, options.disk)
 }
 
-function selectAll(path: string): string {
-  return `SELECT * FROM read_parquet(${quoteLiteral(path)}, hive_partitioning = false)`
+/** The field names of a Parquet file. Errors: `invalid`/`bad-parquet`, and those of `readContent`. */
+export async function parquetFields(file: FileVersion, options: ReadOptions): Promise<readonly string[]> {
+  await using parquet = await OpenParquet.open(file, options)
+  return parquet.columns
+}
+
+/** A Parquet file open in an engine of its own, so that its memory is bounded and given back. */
+class OpenParquet {
+  readonly columns: readonly string[]
+  readonly types: readonly DuckDBType[]
+  readonly rows: number
+  readonly #file: FileVersion
+  readonly #from: string
+  readonly #connection: DuckDBConnection
+  readonly #release: () => Promise<void>
+
+  private constructor(
+    file: FileVersion,
+    from: string,
+    connection: DuckDBConnection,
+    empty: DuckDBResult,
+    rows: number,
+    release: () => Promise<void>,
+  ) {
+    this.columns = empty.columnNames()
+    this.types = empty.columnTypes()
+    this.rows = rows
+    this.#file = file
+    this.#from = from
+    this.#connection = connection
+    this.#release = release
+  }
+
+  static async open(file: FileVersion, options: ReadOptions): Promise<OpenParquet> {
+    await expectUnchanged(file, options.disk)
+    const folder = await fs.mkdtemp(join(tmpdir(), 'millrace-parquet-'))
+    const database = await Database.open({ threads: 1, memory: MEMORY_BYTES, temporary: folder })
+    const release = async () => {
+      database.close()
+      await fs.rm(folder, { recursive: true, force: true })
+    }
+    try {
+      const path = isGzip(file.path) ? await unzipped(file, options, folder) : file.path
+      const from = `read_parquet(${quoteLiteral(path)}, hive_partitioning = false)`
+      const connection = await database.connect()
+      const empty = await connection.run(`SELECT * FROM ${from} LIMIT 0`)
+      const count = await connection.runAndReadAll(`SELECT count(*) FROM ${from}`)
+      return new OpenParquet(file, from, connection, empty, Number(count.getRows()[0]![0]), release)
+    } catch (error) {
+      await release()
+      throw parquetError(error, file)
+    }
+  }
+
+  /** The values of an expression, row by row in the order of the file, some at a time. */
+  async *select(expression: string): AsyncGenerator<DuckDBValue[][]> {
+    try {
+      yield* (await this.#connection.stream(`SELECT ${expression} FROM ${this.#from}`)).yieldRows()
+    } catch (error) {
+      throw parquetError(error, this.#file)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#release()
+  }
 }
 
 /** SQL of type JSON that keeps the value of an expression to the last digit. */
@@ -150,6 +175,7 @@ async function unzipped(file: FileVersion, options: ReadOptions, folder: string)
 }
 
 function parquetError(error: unknown, file: FileVersion): MillraceError {
+  if (error instanceof MillraceError) return error
   return new MillraceError('invalid', 'bad-parquet', `${file.file}: ${messageOf(error).split('\n')[0]}`, {
     hint: 'Deliver the file again, whole, or declare its format.',
     context: { source: file.source, file: file.file },
