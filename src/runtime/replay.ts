@@ -1,5 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises'
-import { MillraceError } from '../base/errors.ts'
+import { MillraceError, assert } from '../base/errors.ts'
 import { copyToParquet } from '../engine/duckdb/parquet.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import type { DataFile } from '../lake/data-file.ts'
@@ -94,7 +94,8 @@ export async function regate(
     if (stream.unique) await lanes.restore(restoreJob(lane, stream, partition.partition, runner.table, files, from))
     const release = partition.hold()
     try {
-      for (const segment of partition.segments(from).filter((s) => s.from < to)) {
+      let reached = from
+      for (const segment of (await partition.take(from)).filter((s) => s.from < to)) {
         const skip: (readonly [number, number])[] = options.superseded
           .filter((s) => s.partition === partition.partition)
           .map((s) => [s.from, s.to])
@@ -113,9 +114,13 @@ export async function regate(
           ...(options.directory === undefined ? {} : { directory: options.directory }),
         })
         results.push(await lanes.batch(job))
+        assert(segment.from <= reached, 'the segments of a log follow each other')
+        reached = segment.to
         done += Math.min(segment.to, to) - Math.max(segment.from, from)
         options.onProgress?.(done, total)
       }
+      // What is not read would be replaced by nothing.
+      assert(reached >= to, 'a replay reads every record it replaces')
     } finally {
       release()
       await lanes.forget(lane)

@@ -25,6 +25,8 @@ export interface TableRunnerOptions {
   readonly run: string
   readonly database: Database
   readonly clock: Clock
+  /** Where files go, instead of the table's own place: for rows that are only compared. */
+  readonly directory?: string
   /** The lake table of a dataset. */
   lakeTableOf(dataset: Dataset): LakeTable
 }
@@ -92,6 +94,12 @@ export class TableRunner {
     // A backfill of some intervals says nothing of the others: what is due stays due.
     const record = !partial ? { code, inputs } : { code: base?.code ?? PARTIAL, inputs: base?.inputs ?? {} }
     return this.#commit(table, pins, { run: this.#options.run, ...record }, main, change)
+  }
+
+  /** All rows, computed from scratch from what is published now, as files in a directory. Commits nothing. */
+  async recompute(directory: string): Promise<readonly DataFile[]> {
+    const apart = new TableRunner({ ...this.#options, directory })
+    return (await apart.#compute(apart.#pin(), undefined, { everything: true })).add
   }
 
   #pin(): Pins {
@@ -277,12 +285,12 @@ export class TableRunner {
   }
 
   async #write(sql: string): Promise<DataFile[]> {
-    const { database, lakeTable } = this.#options
+    const { database, lakeTable, directory = dataDirectory(lakeTable) } = this.#options
     const { names, select } = partitionColumns(lakeTable)
     const query = select.length === 0 ? sql : `SELECT *, ${select.join(', ')} FROM (${sql})`
     const written = await database.use((connection) =>
       copyToParquet(connection, query, {
-        directory: dataDirectory(lakeTable),
+        directory,
         fields: lakeTable.fields,
         partitionColumns: names,
       }),

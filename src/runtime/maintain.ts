@@ -1,0 +1,139 @@
+import { durationMs } from '../base/duration.ts'
+import { asMillraceError } from '../base/errors.ts'
+import { copyToParquet } from '../engine/duckdb/parquet.ts'
+import { type CompactionGroup, planCompaction } from '../lake/compact.ts'
+import { expireSnapshots } from '../lake/expire.ts'
+import { removeOrphans } from '../lake/orphans.ts'
+import type { LakeTable } from '../lake/table.ts'
+import type { PartitionLog } from '../log/log.ts'
+import { checkInputsOf, inputsOf } from '../project/project.ts'
+import { carriedSummary } from './record.ts'
+import type { Runtime } from './runtime.ts'
+import { CANDIDATE, dataDirectory, newestStep, partitionColumns, relationOf, toDataFiles } from './warehouse.ts'
+
+export interface MaintainOptions {
+  /** Files are brought together only where at least so many are small. */
+  readonly minFiles: number
+  /** Files no snapshot needs are deleted when older, ms; undefined leaves them. */
+  readonly orphanAgeMs?: number
+  /** At most so much is rewritten at a time, bytes; the rest waits for the next time. */
+  readonly rewriteBytesMax: number
+  readonly signal?: AbortSignal
+}
+
+export interface MaintainReport {
+  readonly table: string
+  /** Files rewritten, and those that took their place. */
+  readonly compacted: number
+  readonly into: number
+  readonly expiredSnapshots: number
+  readonly deletedFiles: number
+  /** Log files merged into compressed ones. */
+  readonly mergedSegments: number
+}
+
+const DEFAULTS = { snapshotAge: '7 days', targetFileSize: 128 * 1024 ** 2 } as const
+/** Snapshots kept at least, and at most however young or needed: a table's metadata is read whole. */
+const SNAPSHOTS_MIN = 20
+const SNAPSHOTS_MAX = 1_000
+
+/** Compacts small files, expires snapshots, merges and retires log segments. Changes no row. */
+export async function maintain(runtime: Runtime, options: MaintainOptions): Promise<MaintainReport[]> {
+  const reports: MaintainReport[] = []
+  for (const dataset of runtime.project.order) {
+    const runner = runtime.streams.get(dataset.name)
+    const tables = [runtime.lakeTable(dataset.name), ...(runner?.quarantine ? [runner.quarantine] : [])]
+    for (const table of tables) {
+      if (options.signal?.aborted) return reports
+      const { files, into } = await compact(runtime, table, options)
+      const expired = await expireSnapshots(table, retentionOf(runtime, table))
+      const orphans = options.orphanAgeMs === undefined ? [] : await removeOrphans(table, options.orphanAgeMs)
+      reports.push({
+        table: `${table.id.namespace}.${table.id.name}`,
+        compacted: files,
+        into,
+        expiredSnapshots: expired.snapshots,
+        deletedFiles: expired.files + orphans.length,
+        mergedSegments: table === runner?.table ? await maintainLog(runner.log.partitions, runner.stream.retention) : 0,
+      })
+    }
+  }
+  return reports
+}
+
+async function maintainLog(partitions: readonly PartitionLog[], retention: string | undefined): Promise<number> {
+  let merged = 0
+  for (const partition of partitions) {
+    merged += await partition.compact()
+    if (retention !== undefined) await partition.retain({ ageMs: durationMs(retention, 'retention') })
+  }
+  return merged
+}
+
+/**
+ * What to keep of a table's snapshots: the configured age, but no more than a bound, and always back to the oldest that
+ * a reader has computed from, for the difference since then is what it recomputes next.
+ */
+function retentionOf(runtime: Runtime, table: LakeTable): { keepLast: number; maxAgeMs: number } {
+  const history = table.history()
+  const readers = [...runtime.tables.values()].filter((reader) =>
+    [...inputsOf(reader.table), ...checkInputsOf(reader.table)].some((input) => input.name === table.id.name),
+  )
+  const consumed = new Set(readers.map((reader) => newestStep(reader.lakeTable)?.record.inputs?.[table.id.name]))
+  const oldest = history.findIndex((snapshot) => consumed.has(String(snapshot.id)))
+  const needed = oldest === -1 ? 0 : history.length - oldest
+  const age = durationMs(runtime.project.config.lake?.snapshotAge ?? DEFAULTS.snapshotAge, 'lake.snapshotAge')
+  return {
+    keepLast: Math.min(SNAPSHOTS_MAX, Math.max(SNAPSHOTS_MIN, needed)),
+    maxAgeMs: history.length > SNAPSHOTS_MAX ? 0 : age,
+  }
+}
+
+async function compact(
+  runtime: Runtime,
+  table: LakeTable,
+  options: MaintainOptions,
+): Promise<{ files: number; into: number }> {
+  const main = table.snapshot('main')
+  const candidate = table.snapshot(CANDIDATE)
+  // A snapshot that awaits its audit rests on the files that compaction would take away.
+  if (!main || (candidate && candidate.id !== main.id)) return { files: 0, into: 0 }
+  const targetBytes = runtime.project.config.lake?.targetFileSize ?? DEFAULTS.targetFileSize
+  const groups = planCompaction(await table.files(main), { targetBytes, minFiles: options.minFiles })
+  let [files, into, bytes] = [0, 0, 0]
+  for (const group of groups) {
+    if (bytes > 0 && bytes + group.bytes > options.rewriteBytesMax) break
+    bytes += group.bytes
+    into += await rewrite(runtime, table, group)
+    files += group.files.length
+  }
+  return { files, into }
+}
+
+async function rewrite(runtime: Runtime, table: LakeTable, group: CompactionGroup): Promise<number> {
+  const { names, select } = partitionColumns(table)
+  const query = `SELECT *${select.map((s) => `, ${s}`).join('')} FROM ${relationOf(table, group.files)}`
+  const written = await runtime.database.use((connection) =>
+    copyToParquet(connection, query, {
+      directory: dataDirectory(table),
+      fields: table.fields,
+      partitionColumns: names,
+    }),
+  )
+  try {
+    const main = table.snapshot('main')!
+    const snapshot = await table.commit({
+      operation: 'replace',
+      add: toDataFiles(table, written),
+      remove: group.files.map((file) => file.path),
+      summary: carriedSummary(main.summary),
+      parent: main.id,
+    })
+    if (table.snapshot(CANDIDATE)?.id === main.id) await table.setRef(CANDIDATE, snapshot.id)
+    return written.length
+  } catch (error) {
+    // Somebody committed meanwhile: the summary to carry on is theirs now. The next time will do.
+    if (asMillraceError(error).kind === 'conflict') return 0
+    throw error
+  }
+}

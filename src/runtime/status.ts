@@ -1,0 +1,146 @@
+import type { IdentifiedField } from '../project/columns.ts'
+import { checkName } from '../project/check.ts'
+import type { Dataset } from '../project/dataset.ts'
+import { checkInputsOf, inputsOf } from '../project/project.ts'
+import type { LakeTable } from '../lake/table.ts'
+import { NO_COUNTS, readRecord } from './record.ts'
+import type { Runtime } from './runtime.ts'
+import type { StepState } from './scheduler.ts'
+import { newestStep } from './warehouse.ts'
+
+export interface DatasetStatus {
+  name: string
+  kind: 'stream' | 'table'
+  state: 'ok' | 'blocked' | 'failed' | 'held' | 'empty'
+  reason?: string
+  snapshot: string | null
+  published: string | null
+  rows: number
+  received: number
+  accepted: number
+  duplicates: number
+  quarantined: number
+  lag: number
+  freshness_ms: number | null
+}
+
+export interface DatasetDetail extends DatasetStatus {
+  doc?: string
+  fields: readonly IdentifiedField[]
+  inputs: string[]
+  outputs: string[]
+  checks: {
+    name: string
+    severity: 'quarantine' | 'warn' | 'block'
+    state: 'passed' | 'failed' | 'unknown'
+    message?: string
+  }[]
+  files: number
+  bytes: number
+  sql?: string
+}
+
+/** What status needs of a project, running or only looked at. */
+export interface Observed {
+  readonly nowMs: number
+  lakeTable(name: string): LakeTable
+  /** Acknowledged records that are not in a committed snapshot. */
+  streamLag(name: string): number
+  stateOf(dataset: Dataset): StepState
+  heldBy(dataset: Dataset): { dataset: Dataset; state: StepState } | undefined
+}
+
+export function observe(runtime: Runtime): Observed {
+  return {
+    nowMs: runtime.options.clock.now(),
+    lakeTable: (name) => runtime.lakeTable(name),
+    streamLag: (name) => runtime.streams.get(name)!.lag,
+    stateOf: (dataset) => runtime.scheduler.stateOf(dataset),
+    heldBy: (dataset) => runtime.scheduler.heldBy(dataset),
+  }
+}
+
+export function datasetStatuses(datasets: Iterable<Dataset>, observed: Observed): DatasetStatus[] {
+  return [...datasets].map((dataset) => datasetStatus(dataset, observed))
+}
+
+function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
+  const table = observed.lakeTable(dataset.name)
+  const main = table.snapshot('main')
+  const newest = newestStep(table)
+  const counts = newest?.record.counts ?? NO_COUNTS
+  const rows = Number(main?.summary['total-records'] ?? 0)
+  return {
+    name: dataset.name,
+    kind: dataset.kind,
+    ...stateOf(dataset, table, observed),
+    snapshot: newest ? String(newest.snapshot.id) : null,
+    published: main ? String(main.id) : null,
+    rows,
+    // A table receives what it publishes: nothing is refused on the way.
+    ...(dataset.kind === 'stream' ? counts : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
+    lag: dataset.kind === 'stream' ? observed.streamLag(dataset.name) : inputsBehind(dataset, table, observed),
+    freshness_ms: main ? Math.max(0, observed.nowMs - main.timestampMs) : null,
+  }
+}
+
+function stateOf(dataset: Dataset, table: LakeTable, observed: Observed): Pick<DatasetStatus, 'state' | 'reason'> {
+  const step = observed.stateOf(dataset)
+  if (step.state !== 'ok') return { state: step.state, reason: step.reason }
+  const newest = newestStep(table)
+  const blocking =
+    newest && !newest.published
+      ? newest.record.audits?.find((audit) => !audit.passed && audit.severity === 'block')
+      : undefined
+  if (blocking) return { state: 'blocked', reason: `${blocking.check}: ${blocking.message}` }
+  const held = observed.heldBy(dataset)
+  if (held)
+    return {
+      state: 'held',
+      reason: `'${held.dataset.name}' is ${held.state.state}: ${'reason' in held.state ? held.state.reason : ''}`,
+    }
+  return table.snapshot('main') ? { state: 'ok' } : { state: 'empty' }
+}
+
+/** Inputs published since the table was computed. */
+function inputsBehind(dataset: Dataset, table: LakeTable, observed: Observed): number {
+  const consumed = newestStep(table)?.record.inputs
+  return inputsOf(dataset).filter((input) => {
+    const main = observed.lakeTable(input.name).snapshot('main')
+    return (main ? String(main.id) : null) !== (consumed?.[input.name] ?? null)
+  }).length
+}
+
+export async function datasetDetail(
+  dataset: Dataset,
+  readers: readonly Dataset[],
+  observed: Observed,
+): Promise<DatasetDetail> {
+  const table = observed.lakeTable(dataset.name)
+  const main = table.snapshot('main')
+  const files = main ? await table.files(main) : []
+  const newest = newestStep(table)
+  const audits = new Map(
+    (newest?.record.audits ?? (main && readRecord(main.summary)?.audits) ?? []).map((audit) => [audit.check, audit]),
+  )
+  return {
+    ...datasetStatus(dataset, observed),
+    ...(dataset.doc === undefined ? {} : { doc: dataset.doc }),
+    fields: table.fields,
+    inputs: [...new Set([...inputsOf(dataset), ...checkInputsOf(dataset)])].map((input) => input.name),
+    outputs: readers.map((reader) => reader.name),
+    checks: dataset.checks.map((check) => {
+      if (check.on === 'row') return { name: checkName(check), severity: 'quarantine', state: 'unknown' }
+      const audit = audits.get(checkName(check))
+      return {
+        name: checkName(check),
+        severity: check.severity,
+        state: audit === undefined ? 'unknown' : audit.passed ? 'passed' : 'failed',
+        ...(audit ? { message: audit.message } : {}),
+      }
+    }),
+    files: files.length,
+    bytes: files.reduce((sum, file) => sum + file.bytes, 0),
+    ...(dataset.kind === 'table' ? { sql: dataset.sql.toString() } : {}),
+  }
+}
