@@ -27,6 +27,8 @@ describe('encodings', () => {
     const content = join(utf8('salaire,nom\n'), bytes(0x80), utf8(' 5,'), bytes(0x8c, 0xe9, 0x0a))
     expect(await read(content, 'windows-1252')).toEqual([{ salaire: '€ 5', nom: 'Œé' }])
     expect(await read(content, 'latin1')).toEqual([{ salaire: '€ 5', nom: 'Œé' }])
+    const all = Uint8Array.from({ length: 128 }, (_, i) => i + 128)
+    expect(decode('windows-1252', all, 7)).toBe(new TextDecoder('windows-1252').decode(all))
   })
 
   test('DOS code pages, which the Encoding Standard lacks', async () => {

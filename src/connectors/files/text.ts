@@ -118,11 +118,12 @@ function lines(bytes: Uint8Array, { unit, label }: Encoding): Uint8Array[] {
 
 function encodingOf(label: string, place: string): Encoding {
   const page = codePage(label)
-  if (page !== undefined)
-    return { label, decode: page, decodeLoosely: page, wholeLength: (bytes) => bytes.length, unit: 1 }
+  if (page !== undefined) return singleByte(label, page)
   const strict = decoderOf(label, true, place)
   const loose = decoderOf(label, false, place)
   const name = strict.encoding
+  const named = codePage(name)
+  if (named !== undefined) return singleByte(name, named)
   return {
     label: name,
     decode: (bytes) => strict.decode(bytes),
@@ -131,6 +132,10 @@ function encodingOf(label: string, place: string): Encoding {
       name === 'utf-8' ? wholeUtf8 : name.startsWith('utf-16') ? wholeUtf16(name === 'utf-16be') : wholeLegacy,
     unit: name.startsWith('utf-16') ? 2 : 1,
   }
+}
+
+function singleByte(label: string, decode: (bytes: Uint8Array) => string): Encoding {
+  return { label, decode, decodeLoosely: decode, wholeLength: (bytes) => bytes.length, unit: 1 }
 }
 
 function decoderOf(label: string, fatal: boolean, place: string): TextDecoder {
