@@ -239,11 +239,11 @@ describe('reading', () => {
     expect((await failure(records(directory, { ...declared, exclude: ['Password'] }))).message).toContain(
       "there is no field 'Password', which the source excludes",
     )
-    expect((await failure(records(directory, declared, { fields: ['name', 'id'] }))).message).toContain(
+    expect((await failure(records(directory, declared, { fields: ['Name', 'id'] }))).message).toContain(
       "there is no field 'id'",
     )
     expect(
-      await records(directory, { ...declared, exclude: ['pass  word'], map: { n: 'NAME', f: sql`"$file"` } }),
+      await records(directory, { ...declared, exclude: ['pass  word'], map: { n: 'Name', f: sql`"$file"` } }),
     ).toEqual([{ $source: 'people', $file: 'a.csv', $line: 2, Name: 'x', Date: 'z' }])
   })
 

@@ -82,7 +82,7 @@ describe('Parquet', () => {
       context: { file: 'a.parquet' },
     })
     await write(directory, 'b.parquet', 'SELECT 1 AS x, 2 AS y')
-    const error = await failure(records(directory, { path: 'b.parquet', map: { a: 'X', b: 'z' } }))
+    const error = await failure(records(directory, { path: 'b.parquet', map: { a: 'x', b: 'z' } }))
     expect(error.message).toBe("b.parquet, line 1: there is no field 'z'. Fields found: x, y.")
     const declared = source.files({ path: 'b.parquet' })
     expect(await readHeader(declared, (await scanFiles(declared, directory))[0]!)).toEqual(['x', 'y'])

@@ -26,7 +26,7 @@ export class CsvFramer implements Framer {
   /** Within a line too long to hold: everything up to its end is dropped. */
   #skipping = false
   /** Per column, the field's name in JSON with its colon; undefined for an excluded one. */
-  #keys: (string | undefined)[] | undefined
+  #keys: readonly (string | undefined)[] | undefined
 
   /** `needed`: fields the file must have. Errors: `invalid`/`bad-source`, `invalid`/`missing-field`. */
   constructor(source: FilesSource, file: FileVersion, writer: RecordWriter, needed: readonly string[]) {
@@ -79,8 +79,7 @@ export class CsvFramer implements Framer {
     if (this.#csv.dirty && this.#raw(end).includes(INVALID)) return this.#undecodable(line, this.#raw(end))
     if (length > this.#writer.recordLimit) return this.#writer.reject(line, this.#tooLong, this.#raw(end))
     if (this.#awaitsHeader) return this.#setNames(values)
-    this.#keys ??= this.#keysOf(values.map(() => ''))
-    const keys = this.#keys
+    const keys = this.#keys ?? this.#setKeys(new FieldNames(this.#source).name(values.map(() => '')))
     if (values.length !== keys.length) {
       return this.#writer.reject(line, `${keys.length} columns are expected, found ${values.length}`, this.#raw(end))
     }
@@ -150,15 +149,15 @@ export class CsvFramer implements Framer {
     this.#writer.reject(line, `bytes that are not valid ${encoding}`, raw)
   }
 
-  #setNames(names: readonly string[]): void {
-    expectFields(this.#source, this.#file, names, this.#needed)
-    this.header = names
-    this.#keys = this.#keysOf(names)
+  #setNames(found: readonly string[]): void {
+    const names = new FieldNames(this.#source).name(found)
+    expectFields(this.#source, this.#file, found, names, this.#needed)
+    this.header = found
+    this.#setKeys(names)
   }
 
-  #keysOf(names: readonly string[]): (string | undefined)[] {
-    const fields = new FieldNames(this.#source).name(names)
-    return fields.map((name) => (name === undefined ? undefined : `${JSON.stringify(name)}:`))
+  #setKeys(names: readonly (string | undefined)[]): readonly (string | undefined)[] {
+    return (this.#keys = names.map((name) => (name === undefined ? undefined : `${JSON.stringify(name)}:`)))
   }
 
   #fileError(code: string, what: string, hint: string): MillraceError {

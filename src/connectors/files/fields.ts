@@ -39,23 +39,29 @@ function comparable(name: string): string {
 }
 
 /**
- * Checks that a file has the fields its source speaks of: those in `map` (alone, or in double quotes within SQL), those in `exclude` (a
- * misspelt one would let a secret through), and those the caller needs. Throws `invalid`/`missing-field`.
+ * Checks that a file has the fields its source speaks of, as they are called in records: those in `map` (alone, or in
+ * double quotes within SQL), those in `exclude` (a misspelt one would let a secret through), and those the caller needs.
+ *
+ * @param found the field names as they stand in the file
+ * @param names the same as they appear in records: what `FieldNames` made of them
+ * Throws `invalid`/`missing-field`.
  */
 export function expectFields(
   source: FilesSource,
   file: FileVersion,
   found: readonly string[],
+  names: readonly (string | undefined)[],
   needed: readonly string[] = [],
 ): void {
-  const has = new Set(found.map(comparable))
-  const missing = (names: readonly string[]) =>
-    names.find((name) => !name.startsWith('$') && !has.has(comparable(name)))
-  const excluded = missing(source.exclude ?? [])
-  const lacking = missing([...needed, ...mappedFields(source)])
+  const comparables = new Set(found.map(comparable))
+  const excluded = source.exclude?.find((name) => !comparables.has(comparable(name)))
+  const positions = ['$source', '$file', '$line']
+  const lacking = [...needed, ...mappedFields(source)].find(
+    (name) => !names.includes(name) && !positions.includes(name),
+  )
   const name = excluded ?? lacking
   if (name === undefined) return
-  const shown = found.map((field) => fieldName(field) || '(no name)')
+  const shown = found.map((text, i) => names[i] ?? fieldName(text))
   throw new MillraceError(
     'invalid',
     'missing-field',

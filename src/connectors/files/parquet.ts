@@ -34,7 +34,7 @@ export async function* readParquet(
 ): AsyncGenerator<number> {
   await using parquet = await OpenParquet.open(file, options)
   const names = new FieldNames(source).name(parquet.columns)
-  expectFields(source, file, parquet.columns, options.needed)
+  expectFields(source, file, parquet.columns, names, options.needed)
   const members = parquet.columns.flatMap((column, i) => {
     const name = names[i]
     if (name === undefined) return []
