@@ -30,9 +30,13 @@ export function avroType(schema: AvroSchema): avsc.Type {
   })
 }
 
-/** The schema as other readers see it: without our marks. */
+/** The schema as other readers see it: without our marks, primitive types by their bare names. */
 function publicSchema(schema: AvroSchema): string {
-  return JSON.stringify(schema, (key, value: unknown) => (key === 'wide' ? undefined : value))
+  return JSON.stringify(schema, (_key, value: unknown) => {
+    if (typeof value !== 'object' || value === null || !('wide' in value)) return value
+    const { wide: _wide, ...rest } = value
+    return Object.keys(rest).length === 1 ? 'long' : rest
+  })
 }
 
 /** An Avro object container file (spec 1.12, "Object Container Files") of one deflated block. `sync` is 16 random bytes. */

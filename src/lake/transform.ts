@@ -182,16 +182,18 @@ export function transformSql(transform: Transform, columnSql: string, type: Colu
 function truncateSql(x: string, type: ColumnType, width: number): string {
   if (type.kind === 'string') return `left(${x}, ${width})`
   // One size wider inside, so that the least values do not overflow on their way to being cut.
-  if (type.kind === 'int')
-    return `greatest(${x}::BIGINT - ((${x}::BIGINT % ${width}) + ${width}) % ${width}, -2147483648)::INTEGER`
-  if (type.kind === 'long')
-    return `greatest(${x}::HUGEINT - ((${x}::HUGEINT % ${width}) + ${width}) % ${width}, (-9223372036854775808)::HUGEINT)::BIGINT`
+  if (type.kind === 'int') return `${cutSql(`${x}::BIGINT`, width, -(2n ** 31n))}::INTEGER`
+  if (type.kind === 'long') return `${cutSql(`${x}::HUGEINT`, width, -(2n ** 63n))}::BIGINT`
   assert(type.kind === 'decimal', 'a number is truncated')
   // Through the unscaled value in text: DuckDB's decimal arithmetic has no room above 38 digits.
   const unscaled = `replace(${x}::VARCHAR, '.', '')::HUGEINT`
-  const least = (10n ** BigInt(type.precision) - 1n).toString()
-  const cut = `greatest(${unscaled} - ((${unscaled} % ${width}) + ${width}) % ${width}, (-${least})::HUGEINT)`
-  return scaledSql(cut, type.precision, type.scale)
+  return scaledSql(cutSql(unscaled, width, leastValue(type)), type.precision, type.scale)
+}
+
+// CASE, not greatest(): that passes over nulls.
+function cutSql(x: string, width: number, least: bigint): string {
+  const cut = `(${x} - ((${x} % ${width}) + ${width}) % ${width})`
+  return `(CASE WHEN ${cut} < (${least})::HUGEINT THEN (${least})::HUGEINT ELSE ${cut} END)`
 }
 
 /** A decimal from its unscaled value: the point is put into the text. */

@@ -130,6 +130,21 @@ test('transforms that keep order do keep it', () => {
   }
 })
 
+test('nulls stay null in SQL', async () => {
+  const transforms: [Transform, PrimitiveType][] = [
+    ...NUMBERS.map(([type]): [Transform, PrimitiveType] => [truncate(10), type]),
+    [truncate(3), { kind: 'string' }],
+    ...(['year', 'month', 'day', 'hour'] as const).map((kind): [Transform, PrimitiveType] => [
+      { kind },
+      { kind: 'timestamp' },
+    ]),
+  ]
+  for (const [transform, type] of transforms) {
+    const sql = `SELECT ${transformSql(transform, `NULL::${duckdbType(type)}`, type)} AS p`
+    expect(await query(duckdb, sql), transformName(transform)).toEqual([{ p: null }])
+  }
+})
+
 test('nulls stay null, and void forgets', () => {
   for (const kind of ['identity', 'year', 'void'] as const)
     expect(transformValue({ kind }, { kind: 'date' }, null)).toBeNull()
