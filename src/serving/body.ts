@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { promisify } from 'node:util'
 import { gunzip, zstdDecompress } from 'node:zlib'
 import { MillraceError } from '../base/errors.ts'
+import type { BufferPool } from './buffer-pool.ts'
 
 /** How a body may be encoded. `identity` is none. */
 export type ContentEncoding = 'identity' | 'gzip' | 'zstd'
@@ -26,38 +27,54 @@ export function declaredLength(request: IncomingMessage, limit: number): number 
   return length
 }
 
+/** A body, and how to hand its memory back once nobody reads it any more. */
+export interface Body {
+  readonly bytes: Buffer
+  readonly release: () => void
+}
+
 /**
- * The body as one buffer. With a declared length each byte is copied once, into a buffer of that size. Errors: `invalid` /
+ * The body as one buffer. With a declared length each byte is copied once, into a buffer from the pool. Errors: `invalid` /
  * `body-too-large`, `body-cut-off`.
  */
-export function readBody(request: IncomingMessage, limit: number): Promise<Buffer> {
+export function readBody(request: IncomingMessage, limit: number, pool: BufferPool): Promise<Body> {
   const length = declaredLength(request, limit)
   return new Promise((resolve, reject) => {
-    const whole = length === undefined ? undefined : Buffer.allocUnsafeSlow(length)
+    const whole = length === undefined ? undefined : pool.take(length)
     const chunks: Buffer[] = []
     let received = 0
-    const settle = (end: () => void) => {
+    const settle = () => {
       request.off('data', take)
       request.off('end', finish)
       request.off('error', cut)
       request.off('close', cut)
-      end()
     }
     const take = (chunk: Buffer) => {
-      if (received + chunk.length > limit) return settle(() => reject(bodyTooLarge(limit)))
-      if (whole === undefined) chunks.push(chunk)
-      else chunk.copy(whole, received)
+      if (whole === undefined) {
+        if (received + chunk.length > limit) {
+          settle()
+          return reject(bodyTooLarge(limit))
+        }
+        chunks.push(chunk)
+      } else {
+        chunk.copy(whole, received)
+      }
       received += chunk.length
     }
-    const finish = () => settle(() => resolve(whole ?? Buffer.concat(chunks, received)))
-    const cut = () =>
-      settle(() =>
-        reject(
-          new MillraceError('invalid', 'body-cut-off', `The connection ended after ${received} bytes of the body.`, {
-            hint: 'Nothing was taken; send the request again.',
-          }),
-        ),
+    const finish = () => {
+      settle()
+      if (whole === undefined) resolve({ bytes: Buffer.concat(chunks, received), release: () => undefined })
+      else resolve({ bytes: whole.subarray(0, received), release: () => pool.give(whole) })
+    }
+    const cut = () => {
+      settle()
+      if (whole !== undefined) pool.give(whole)
+      reject(
+        new MillraceError('invalid', 'body-cut-off', `The connection ended after ${received} bytes of the body.`, {
+          hint: 'Nothing was taken; send the request again.',
+        }),
       )
+    }
     request.on('data', take)
     request.on('end', finish)
     request.on('error', cut)

@@ -3,6 +3,7 @@ import { asMillraceError } from '../base/errors.ts'
 import { type Access, authorizeControl } from './authorize.ts'
 import type { Platform } from './platform.ts'
 import { problemOf } from './problem.ts'
+import { PROBLEM_RESPONSE } from './schemas.ts'
 
 /**
  * `POST /v1/control/{verb}`: what the command line asks of a running server. Answers with NDJSON: lines `{"progress": …}` while
@@ -16,8 +17,16 @@ export function controlRoute(app: FastifyInstance, platform: Platform, access: A
       operationId: 'control',
       tags: ['Control'],
       summary: 'Run, replay, maintain: for the command line beside this server',
-      params: { type: 'object', properties: { verb: { type: 'string' } } },
-      body: { type: 'object' },
+      security: [{ token: [] }],
+      params: { type: 'object', required: ['verb'], properties: { verb: { type: 'string' } } },
+      body: { type: 'object', description: 'What the verb takes.' },
+      response: {
+        200: {
+          description: 'Lines of `{"progress": …}`, then one of `{"result": …}` or `{"problem": …}`.',
+          content: { 'application/x-ndjson': { schema: { type: 'object' } } },
+        },
+        ...PROBLEM_RESPONSE,
+      },
     },
     onRequest: async (request) => authorizeControl(request.raw, access),
     handler: async (request, reply) => {

@@ -5,8 +5,19 @@ import type { ServingLimits } from './limits.ts'
 import type { Platform, Relation } from './platform.ts'
 import type { Queries } from './queries.ts'
 import { nextCursor, rowsQuery } from './rows.ts'
+import { FORMAT, jsonResponses, tableResponses } from './schemas.ts'
 
-const NAME = { type: 'object', properties: { name: { type: 'string' } } }
+const NAME = { type: 'object', required: ['name'], properties: { name: { type: 'string' } } }
+const PAGE = {
+  type: 'object',
+  properties: {
+    columns: { type: 'string', description: 'Columns to give, separated by commas.' },
+    order: { type: 'string', description: 'Columns to order by, separated by commas; - before one for descending.' },
+    limit: { type: 'string', pattern: '^[0-9]+$', description: 'Rows of a page.' },
+    cursor: { type: 'string', description: 'Where the page before ended; comes in `next`.' },
+    format: FORMAT,
+  },
+}
 type Named = FastifyRequest<{ Params: { name: string } }>
 
 /** `GET /v1/datasets`, `…/{name}`, `…/{name}/rows`, `…/{name}/quarantine`. */
@@ -14,7 +25,16 @@ export function datasetRoutes(app: FastifyInstance, platform: Platform, queries:
   app.route({
     method: 'GET',
     url: '/v1/datasets',
-    schema: { operationId: 'listDatasets', tags: ['Datasets'], summary: 'All streams and tables with their state' },
+    schema: {
+      operationId: 'listDatasets',
+      tags: ['Datasets'],
+      summary: 'All streams and tables with their state',
+      response: jsonResponses(200, 'All datasets.', {
+        type: 'object',
+        required: ['datasets'],
+        properties: { datasets: { type: 'array', items: { $ref: 'DatasetStatus#' } } },
+      }),
+    },
     handler: async () => ({ datasets: await platform.datasets() }),
   })
   app.route<{ Params: { name: string } }>({
@@ -25,6 +45,7 @@ export function datasetRoutes(app: FastifyInstance, platform: Platform, queries:
       tags: ['Datasets'],
       summary: 'One dataset: state, columns, checks, lineage',
       params: NAME,
+      response: jsonResponses(200, 'The dataset.', 'DatasetDetail'),
     },
     handler: async (request) => platform.dataset(request.params.name),
   })
@@ -36,7 +57,10 @@ export function datasetRoutes(app: FastifyInstance, platform: Platform, queries:
       tags: ['Datasets'],
       summary: 'Published rows: filter, order, page',
       params: NAME,
+      querystring: PAGE,
+      response: tableResponses('A page of rows.', 'Rows'),
     },
+    validatorCompiler: () => () => true,
     handler: async (request, reply) =>
       sendPage(request, reply, await platform.relation(request.params.name), queries, limits),
   })
@@ -48,7 +72,10 @@ export function datasetRoutes(app: FastifyInstance, platform: Platform, queries:
       tags: ['Datasets'],
       summary: 'Rows held back from the dataset, with the reason and the bytes as received',
       params: NAME,
+      querystring: PAGE,
+      response: tableResponses('A page of rows.', 'Rows'),
     },
+    validatorCompiler: () => () => true,
     handler: async (request, reply) =>
       sendPage(request, reply, await platform.quarantine(request.params.name), queries, limits),
   })

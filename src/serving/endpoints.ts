@@ -9,6 +9,7 @@ import type { ServingLimits } from './limits.ts'
 import type { Platform } from './platform.ts'
 import type { Queries } from './queries.ts'
 import type { BoundValue } from './sandbox/protocol.ts'
+import { FORMAT, jsonResponses, tableResponses } from './schemas.ts'
 import { typedText } from './typed-text.ts'
 
 /** `GET /v1/endpoints` and `GET /v1/endpoints/{name}`. */
@@ -21,7 +22,16 @@ export function endpointRoutes(
   app.route({
     method: 'GET',
     url: '/v1/endpoints',
-    schema: { operationId: 'listEndpoints', tags: ['Endpoints'], summary: 'The named queries of the project' },
+    schema: {
+      operationId: 'listEndpoints',
+      tags: ['Endpoints'],
+      summary: 'The named queries of the project',
+      response: jsonResponses(200, 'All endpoints with their parameters.', {
+        type: 'object',
+        required: ['endpoints'],
+        properties: { endpoints: { type: 'array', items: { type: 'object' } } },
+      }),
+    },
     handler: async () => ({ endpoints: platform.endpoints().map(described) }),
   })
   app.route<{ Params: { name: string } }>({
@@ -31,8 +41,11 @@ export function endpointRoutes(
       operationId: 'callEndpoint',
       tags: ['Endpoints'],
       summary: 'Answer of a named query',
-      params: { type: 'object', properties: { name: { type: 'string' } } },
+      params: { type: 'object', required: ['name'], properties: { name: { type: 'string' } } },
+      querystring: { type: 'object', properties: { format: FORMAT } },
+      response: tableResponses('The rows.', 'Rows'),
     },
+    validatorCompiler: () => () => true,
     handler: async (request, reply) => {
       const endpoint = endpointNamed(platform, request.params.name)
       const { searchParams } = new URL(request.url, 'http://millrace')

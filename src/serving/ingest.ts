@@ -1,10 +1,12 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { MillraceError } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
 import { defaultLineLimits, jsonLines, ndjsonLines } from '../log/lines.ts'
-import { type ContentEncoding, contentEncoding, declaredLength, decode, readBody } from './body.ts'
+import { contentEncoding, declaredLength, decode, readBody } from './body.ts'
+import { BufferPool } from './buffer-pool.ts'
 import type { ServingLimits } from './limits.ts'
 import type { IncomingBatch, Platform } from './platform.ts'
+import { jsonResponses } from './schemas.ts'
 
 /** Media types of records: one a line, or a JSON array or object. */
 export const LINE_TYPES = ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'text/plain']
@@ -15,6 +17,7 @@ export const JSON_TYPES = ['application/json']
  * nothing here, and whatever can be refused is refused before the body is read.
  */
 export function ingestRoute(app: FastifyInstance, platform: Platform, limits: ServingLimits): void {
+  const pool = new BufferPool(limits.pooledBytes)
   // Encapsulated, so that the parser that reads nothing holds for this route alone.
   void app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
@@ -26,15 +29,31 @@ export function ingestRoute(app: FastifyInstance, platform: Platform, limits: Se
         operationId: 'append',
         tags: ['Ingest'],
         summary: 'Append records to a stream; answered when they are durable',
-        params: { type: 'object', properties: { name: { type: 'string' } } },
+        params: { type: 'object', required: ['name'], properties: { name: { type: 'string' } } },
+        headers: {
+          type: 'object',
+          properties: {
+            'idempotency-key': { type: 'string', description: 'A second request with the same key changes nothing.' },
+            'content-encoding': { enum: ['identity', 'gzip', 'zstd'] },
+          },
+        },
+        consumes: [...LINE_TYPES, ...JSON_TYPES],
+        body: { description: 'Records: one JSON object a line, or a JSON array or object.' },
+        response: jsonResponses(202, 'The records are durable.', 'Received'),
       },
+      // The schema above is for the OpenAPI document; what a request must be is checked by hand, before its body is read.
+      validatorCompiler: () => () => true,
       onRequest: async (request) => refuseEarly(request, platform, limits),
       handler: async (request, reply) => {
-        const batch = await readBatch(request, reply, limits)
+        const encoding = contentEncoding(request.headers['content-encoding'])
+        if (request.headers.expect !== undefined) reply.raw.writeContinue()
+        const received = await readBody(request.raw, limits.bodyBytes, pool)
+        const batch = batchOf(request, await decode(received.bytes, encoding, limits.bodyBytes), limits)
         // An empty JSON array is a batch of nothing: there is nothing to make durable.
-        if (batch.records === 0) return reply.code(202).send({ received: 0 })
-        const { received, repeated } = await platform.append(request.params.name, batch)
-        return reply.code(202).send(repeated ? { received, repeated } : { received })
+        const appended = batch.records === 0 ? { received: 0 } : await platform.append(request.params.name, batch)
+        // Only now: after an error somebody might still be reading it.
+        received.release()
+        return reply.code(202).send(answerOf(appended))
       },
     })
   })
@@ -60,20 +79,21 @@ function refuseEarly(
   idempotencyKey(request)
 }
 
-async function readBatch(request: FastifyRequest, reply: FastifyReply, limits: ServingLimits): Promise<IncomingBatch> {
-  const encoding: ContentEncoding = contentEncoding(request.headers['content-encoding'])
-  if (request.headers.expect !== undefined) reply.raw.writeContinue()
-  const received = await readBody(request.raw, limits.bodyBytes)
-  const body = await decode(received, encoding, limits.bodyBytes)
+function answerOf({ received, repeated = false }: { received: number; repeated?: boolean }) {
+  return repeated ? { received, repeated } : { received }
+}
+
+/** Errors: `invalid`/`empty-body`, and those of `log/lines.ts`. */
+function batchOf(request: FastifyRequest, body: Buffer, limits: ServingLimits): IncomingBatch {
   if (!hasContent(body)) {
     throw new MillraceError('invalid', 'empty-body', 'The body holds no record.', {
       hint: 'Send at least one JSON object.',
     })
   }
   const lineLimits = { ...defaultLineLimits, recordBytes: limits.recordBytes }
-  const batch = (mediaType(request) === 'json' ? jsonLines : ndjsonLines)(body, lineLimits)
+  const lines = (mediaType(request) === 'json' ? jsonLines : ndjsonLines)(body, lineLimits)
   const key = idempotencyKey(request)
-  return key === undefined ? batch : { ...batch, key }
+  return key === undefined ? lines : { ...lines, key }
 }
 
 function hasContent(body: Buffer): boolean {

@@ -7,6 +7,8 @@ export interface ServingLimits {
   /** A request body of records, compressed or not, and after decompression. */
   readonly bodyBytes: number
   readonly recordBytes: number
+  /** Memory kept for bodies to come. */
+  readonly pooledBytes: number
   /** Any other request body: SQL and control requests. */
   readonly requestBytes: number
   readonly queryRows: number
@@ -38,6 +40,7 @@ export function servingLimits(config: Config): ServingLimits {
   return {
     bodyBytes: config.server?.bodyLimit ?? 16 * MIB,
     recordBytes: config.ingest?.recordLimit ?? MIB,
+    pooledBytes: 32 * MIB,
     requestBytes: MIB,
     queryRows: config.limits?.queryRows ?? 100_000,
     queryMs: durationMs(config.limits?.queryTime ?? '30 seconds', 'limits.queryTime'),

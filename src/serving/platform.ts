@@ -29,7 +29,7 @@ export interface Platform {
   ): Promise<unknown>
 }
 
-/** Records as a request brought them, with its Idempotency-Key. */
+/** Records as a request brought them, with its Idempotency-Key. The buffers are used again once `append` has resolved. */
 export interface IncomingBatch extends RecordLines {
   key?: string
 }

@@ -33,6 +33,9 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   'unsupported-media-type': 415,
 }
 
+/** The same query would meet the same end: no advice on when to retry. */
+const SAME_AGAIN = new Set(['query-memory', 'query-timeout'])
+
 /** The HTTP status that tells a client what a MillraceError asks of it. */
 export function statusOf({ kind, code }: MillraceError): number {
   const special = STATUS_BY_CODE[code]
@@ -69,7 +72,8 @@ export function problemOf(error: MillraceError): Problem {
 export function sendProblem(reply: FastifyReply, error: MillraceError): FastifyReply {
   const problem = problemOf(error)
   if (problem.status === 401) void reply.header('www-authenticate', 'Bearer realm="millrace"')
-  if (problem.status === 429 || problem.status === 503) void reply.header('retry-after', retryAfter(error))
+  if (problem.status === 429 || (problem.status === 503 && !SAME_AGAIN.has(error.code)))
+    void reply.header('retry-after', retryAfter(error))
   if (error.code === 'unsupported-encoding') void reply.header('accept-encoding', 'gzip, zstd')
   if (typeof error.context['allow'] === 'string') void reply.header('allow', error.context['allow'])
   return reply

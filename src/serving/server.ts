@@ -15,6 +15,7 @@ import type { Platform } from './platform.ts'
 import { fromServer, sendProblem } from './problem.ts'
 import { Queries } from './queries.ts'
 import { refuseUnknown } from './routing.ts'
+import { jsonResponses } from './schemas.ts'
 import { SqlPool } from './sandbox/pool.ts'
 import { parseJson, sqlRoute } from './sql-route.ts'
 
@@ -113,7 +114,7 @@ async function build(
   })
   parsing(app)
   refuseUnknown(app)
-  await registerOpenApi(app, platform)
+  await registerOpenApi(app, platform, access.token !== undefined)
   probes(app, platform)
   await app.register(async (guarded) => {
     guarded.addHook('onRequest', async (request) => {
@@ -146,22 +147,20 @@ function parsing(app: FastifyInstance): void {
 }
 
 function probes(app: FastifyInstance, platform: Platform): void {
-  app.get(
-    '/healthz',
-    { schema: { operationId: 'healthz', tags: ['Probes'], summary: 'The process answers' } },
-    async () => ({
-      status: 'ok',
-    }),
-  )
-  app.get(
-    '/readyz',
-    { schema: { operationId: 'readyz', tags: ['Probes'], summary: 'The platform is ready' } },
-    async () => {
-      const reason = platform.notReady()
-      if (reason === undefined) return { status: 'ready', project: platform.project }
-      throw new MillraceError('unavailable', 'not-ready', `Not ready: ${reason}.`, { hint: 'Ask again in a moment.' })
-    },
-  )
+  const state = { type: 'object', properties: { status: { type: 'string' } } }
+  const schema = (operationId: string, summary: string) => ({
+    operationId,
+    summary,
+    tags: ['Probes'],
+    security: [],
+    response: jsonResponses(200, 'Yes.', state),
+  })
+  app.get('/healthz', { schema: schema('healthz', 'Whether the process answers') }, async () => ({ status: 'ok' }))
+  app.get('/readyz', { schema: schema('readyz', 'Whether the platform is ready') }, async () => {
+    const reason = platform.notReady()
+    if (reason === undefined) return { status: 'ready', project: platform.project }
+    throw new MillraceError('unavailable', 'not-ready', `Not ready: ${reason}.`, { hint: 'Ask again in a moment.' })
+  })
 }
 
 /** What went wrong with a request, from the error handler to the channel. */

@@ -4,6 +4,7 @@ import { clientGone, formOf, sendAnswer } from './answer.ts'
 import type { ServingLimits } from './limits.ts'
 import type { Queries } from './queries.ts'
 import type { BoundValue, ParameterValues } from './sandbox/protocol.ts'
+import { FORMAT, tableResponses } from './schemas.ts'
 
 interface SqlRequest {
   readonly sql: string
@@ -21,7 +22,8 @@ export function sqlRoute(app: FastifyInstance, queries: Queries, limits: Serving
       tags: ['Query'],
       summary: 'Run a SELECT over the published datasets',
       body: BODY,
-      querystring: { type: 'object', properties: { format: { enum: ['json', 'csv', 'parquet'] } } },
+      querystring: { type: 'object', properties: { format: FORMAT } },
+      response: tableResponses('The rows.', 'Table'),
     },
     handler: async (request, reply) => {
       const { sql, parameters = [], maxRows = limits.queryRows } = request.body as SqlRequest

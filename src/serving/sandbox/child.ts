@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
-import { asMillraceError } from '../../base/errors.ts'
 import { SandboxEngine } from './engine.ts'
 import type { FromSandbox, SandboxSettings, ToSandbox } from './protocol.ts'
 import { sqlError } from './sql-error.ts'
@@ -12,6 +12,7 @@ import { sqlError } from './sql-error.ts'
  */
 
 let engine: SandboxEngine | undefined
+let memory: MemoryBound | undefined
 
 process.on('message', (message: ToSandbox) => {
   if (message.type === 'interrupt') engine?.interrupt()
@@ -23,16 +24,17 @@ async function answer(message: Exclude<ToSandbox, { type: 'interrupt' }>): Promi
   try {
     if (message.type === 'start') {
       engine = await SandboxEngine.open(message.settings)
-      await send({ type: 'ready', bounded: await boundMemory(message.settings) })
+      memory = await MemoryBound.set(message.settings)
+      await send({ type: 'ready' })
     } else if (message.type === 'analyse') {
       await send({ type: 'analysed', analysis: await engine!.analyse(message.sql) })
     } else {
       const outcome = await engine!.query(message.query, (bytes) => send({ type: 'part', bytes }))
-      await send({ type: 'done', outcome })
+      await send({ type: 'done', outcome, worn: memory!.worn })
     }
   } catch (error) {
     const sql = message.type === 'start' ? '' : message.type === 'query' ? message.query.sql : message.sql
-    await send({ type: 'failed', error: asMillraceError(sqlError(error, sql)).toJSON() })
+    await send({ type: 'failed', error: sqlError(error, sql).toJSON(), worn: memory?.worn ?? true })
   }
 }
 
@@ -43,32 +45,55 @@ function send(message: FromSandbox): Promise<void> {
   })
 }
 
-/**
- * Bounds this process's memory from now on: by the kernel through `prlimit` (an allocation beyond it fails, which DuckDB
- * reports as an error), and by a look at the resident size every so often, which is all there is where `prlimit` is missing.
- * The kernel counts reservations too, of which Node has hundreds of MiB, so the bound starts from what there is at rest.
- * Returns whether the kernel took it.
- */
-async function boundMemory({ memoryBytes }: SandboxSettings): Promise<boolean> {
-  const room = memoryBytes + MEMORY_MARGIN_BYTES
-  const residentMax = process.memoryUsage.rss() + room
-  setInterval(() => {
-    if (process.memoryUsage.rss() > residentMax) process.exit(MEMORY_EXIT_CODE)
-  }, MEMORY_WATCH_MS).unref()
-  try {
-    // The kernel's last resort when the whole machine runs out: this process first.
-    await writeFile('/proc/self/oom_score_adj', '1000')
-    const status = await readFile('/proc/self/status', 'utf8')
-    const dataBytes = Number(/^VmData:\s+(\d+) kB$/m.exec(status)![1]) * 1024
-    await promisify(execFile)('prlimit', ['--pid', String(process.pid), `--data=${dataBytes + room}`, '--core=0'])
-    return true
-  } catch {
-    return false
-  }
-}
-
 /** Above DuckDB's own limit: thread stacks, the encoder, allocations that DuckDB does not account for. */
 const MEMORY_MARGIN_BYTES = 192 * 1024 * 1024
 const MEMORY_WATCH_MS = 50
 /** 128 + SIGKILL, as a shell would report it. */
 const MEMORY_EXIT_CODE = 137
+
+/**
+ * Bounds this process's memory from now on: by the kernel through `prlimit` (an allocation beyond it fails, which DuckDB
+ * reports as an error), and by a look at the resident size every so often, which is all there is where `prlimit` is missing.
+ * The kernel counts reservations too, of which Node has hundreds of MiB, so the bound starts from what there is at rest.
+ */
+class MemoryBound {
+  readonly #room: number
+  readonly #atRest: number
+
+  private constructor(room: number, atRest: number) {
+    this.#room = room
+    this.#atRest = atRest
+  }
+
+  static async set({ memoryBytes }: SandboxSettings): Promise<MemoryBound> {
+    const room = memoryBytes + MEMORY_MARGIN_BYTES
+    const bound = new MemoryBound(room, reservedBytes())
+    const residentMax = process.memoryUsage.rss() + room
+    setInterval(() => {
+      if (process.memoryUsage.rss() > residentMax) process.exit(MEMORY_EXIT_CODE)
+    }, MEMORY_WATCH_MS).unref()
+    try {
+      // The kernel's last resort when the whole machine runs out: this process first.
+      await writeFile('/proc/self/oom_score_adj', '1000')
+      await promisify(execFile)('prlimit', ['--pid', String(process.pid), `--data=${bound.#atRest + room}`, '--core=0'])
+    } catch {
+      // Not Linux, or without util-linux: the watch above remains.
+    }
+    return bound
+  }
+
+  /** Allocators keep what they once had. Past half, a next query would fail for what an earlier one took. */
+  get worn(): boolean {
+    return reservedBytes() > this.#atRest + this.#room / 2
+  }
+}
+
+/** What the kernel counts against the bound, in bytes; where it does not tell, what is resident. */
+function reservedBytes(): number {
+  try {
+    const status = readFileSync('/proc/self/status', 'utf8')
+    return Number(/^VmData:\s+(\d+) kB$/m.exec(status)![1]) * 1024
+  } catch {
+    return process.memoryUsage.rss()
+  }
+}

@@ -6,7 +6,7 @@ import { bindParameters } from './bind.ts'
 import { RowEncoder, resultTooLarge, resultType } from './encode.ts'
 import { examine } from './gate.ts'
 import type { Analysis, QueryOutcome, SandboxQuery, SandboxRelation, SandboxSettings } from './protocol.ts'
-import { sqlError } from './sql-error.ts'
+import { memoryExceeded, sqlError } from './sql-error.ts'
 import { MillraceError } from '../../base/errors.ts'
 
 /** DuckDB as user SQL meets it: in memory, settings locked, files outside the roots out of reach. One query at a time. */
@@ -32,9 +32,7 @@ export class SandboxEngine {
       allow_community_extensions: 'false',
     })
     const connection = await instance.connect()
-    const functions = await connection.runAndReadAll(
-      "select distinct function_name from duckdb_functions() where stability <> 'CONSISTENT'",
-    )
+    const functions = await connection.runAndReadAll(VOLATILE_FUNCTIONS)
     const directories = [...settings.roots, settings.temporary].map((path) => quoteLiteral(path.replace(/\/?$/, '/')))
     // The order matters: directories can only be allowed while external access is still on, nothing once it is locked.
     for (const statement of [
@@ -53,11 +51,8 @@ export class SandboxEngine {
 
   /** What a statement refers to. Errors as `examine`. */
   async analyse(sql: string): Promise<Analysis> {
-    const serialized = await this.#connection.runAndReadAll(
-      'select json_serialize_sql($1::varchar, skip_null := true, skip_empty := true)',
-      [sql],
-    )
-    return examine(sql, String(serialized.getRows()[0]![0]), this.#volatile)
+    const tree = await this.#text('select json_serialize_sql($1::varchar, skip_null := true, skip_empty := true)', sql)
+    return examine(sql, tree, this.#volatile)
   }
 
   /** Runs one query that passes the gate. Parts of the answer go to `emit` as they come. */
@@ -78,8 +73,8 @@ export class SandboxEngine {
 
   /** The parent resolves names; here they are only held to what it resolved. */
   #requireKnown(tables: Analysis['tables'], query: SandboxQuery): void {
-    const known = new Set(query.relations.map((relation) => relation.name))
-    const stranger = tables.find((table) => !known.has(table.name))
+    const known = new Set(query.relations.map((relation) => relation.name.toLowerCase()))
+    const stranger = tables.find((table) => !known.has(table.name.toLowerCase()))
     if (stranger !== undefined) {
       throw new MillraceError('invalid', 'unknown-dataset', `There is no dataset '${stranger.name}'.`)
     }
@@ -134,11 +129,7 @@ export class SandboxEngine {
 
   /** `json_deserialize_sql` writes the statement anew, without comments and semicolons, so that it can stand in COPY. */
   async #toParquet(query: SandboxQuery): Promise<QueryOutcome> {
-    const rewritten = await this.#connection.runAndReadAll(
-      'select json_deserialize_sql(json_serialize_sql($1::varchar))',
-      [query.sql],
-    )
-    const source = `(${String(rewritten.getRows()[0]![0])}\n)`
+    const source = `(${await this.#text('select json_deserialize_sql(json_serialize_sql($1::varchar))', query.sql)})`
     const path = join(this.#settings.temporary, 'answer.parquet')
     const columns = await this.#describe(source, query)
     const counted = await this.#copy(
@@ -159,6 +150,13 @@ export class SandboxEngine {
       return this.#fileOutcome(shorter, columns, rows, true)
     }
     return this.#fileOutcome(path, columns, rows, false)
+  }
+
+  async #text(sql: string, argument: string): Promise<string> {
+    const [row] = (await this.#connection.runAndReadAll(sql, [argument])).getRows()
+    // Where memory is short DuckDB may answer nothing instead of failing.
+    if (typeof row?.[0] !== 'string') throw memoryExceeded()
+    return row[0]
   }
 
   async #describe(source: string, query: SandboxQuery) {
@@ -210,6 +208,10 @@ export class SandboxEngine {
 }
 
 const FILE_WATCH_MS = 50
+
+/** Macros have no stability of their own: what they are made of tells. */
+const VOLATILE_FUNCTIONS = `select distinct function_name from duckdb_functions()
+  where stability <> 'CONSISTENT' or regexp_matches(macro_definition, '(?i)\\b(?:now|today|random)\\(|current_')`
 
 function columnsOf(result: DuckDBResult) {
   return result.columnNames().map((name, i) => ({ name, type: resultType(result.columnType(i)) }))

@@ -53,14 +53,14 @@ function parseTree(sql: string, serialized: string): JsonObject {
     })
   }
   if (tree['error'] !== true) return tree
-  if (tree['error_type'] === 'not implemented' && String(tree['error_message']).startsWith('Only SELECT')) {
+  if (tree['error_type'] === 'not implemented' && textOf(tree, 'error_message').startsWith('Only SELECT')) {
     throw new MillraceError('invalid', 'not-a-query', 'Only SELECT statements can be run.', {
       hint: 'Read with SELECT; data is written through streams and tables. A PIVOT needs its values listed: PIVOT … ON column IN (…).',
     })
   }
   const position = tree['position'] === undefined ? undefined : Number(tree['position'])
   const place = position === undefined ? undefined : lineAndColumn(sql, position)
-  const message = String(tree['error_message'])
+  const message = textOf(tree, 'error_message')
   throw new MillraceError(
     'invalid',
     'bad-sql',
@@ -105,7 +105,7 @@ class Walk {
     if (entries === undefined || entries.length === 0) return scope
     const visible = new Set(scope)
     for (const entry of entries) {
-      const name = String(entry['key'])
+      const name = textOf(entry, 'key')
       if (!CTE_NAME.test(name)) {
         this.#refuse(`A WITH name like '${name}'`, node, 'Use letters, digits and underscores in it.')
       }
@@ -137,10 +137,12 @@ class Walk {
   }
 
   #examineTable(node: JsonObject, scope: ReadonlySet<string>): void {
-    const name = String(node['table_name'])
+    const name = textOf(node, 'table_name')
     const recurring = node['schema_name'] === 'recurring' && scope.has(name.toLowerCase())
     if (!recurring && (has(node, 'schema_name') || has(node, 'catalog_name'))) {
-      const qualified = [node['catalog_name'], node['schema_name'], name].filter(Boolean).join('.')
+      const qualified = [textOf(node, 'catalog_name'), textOf(node, 'schema_name'), name]
+        .filter((part) => part !== '')
+        .join('.')
       this.#refuse(`The table '${qualified}'`, node, 'Refer to datasets by their bare name, without a schema.')
     }
     if (has(node, 'at_clause')) this.#refuse('AT', node, 'Only the published rows can be read.')
@@ -150,7 +152,7 @@ class Walk {
 
   #examineTableFunction(node: JsonObject): void {
     const call = node['function'] as JsonObject
-    const name = String(call['function_name'])
+    const name = textOf(call, 'function_name')
     if (call['class'] !== 'FUNCTION' || !isTableFunctionAllowed(name)) {
       this.#refuse(
         `The table function ${name}()`,
@@ -161,7 +163,7 @@ class Walk {
   }
 
   #examineFunction(node: JsonObject): void {
-    const name = String(node['function_name'])
+    const name = textOf(node, 'function_name')
     if (!isScalarFunctionAllowed(name)) {
       this.#refuse(`The function ${name}()`, node, 'It reads settings, the session or the engine; leave it out.')
     }
@@ -182,6 +184,11 @@ class Walk {
 function has(node: JsonObject, key: string): boolean {
   const value = node[key]
   return value !== undefined && value !== null && value !== ''
+}
+
+function textOf(node: JsonObject, key: string): string {
+  const value = node[key]
+  return typeof value === 'string' ? value : ''
 }
 
 /** DuckDB writes 2^64 − 1 for "unknown". */

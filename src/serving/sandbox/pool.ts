@@ -67,17 +67,33 @@ export class SqlPool {
 
   async #with<T>(signal: AbortSignal | undefined, work: (process: SqlProcess) => Promise<T>): Promise<T> {
     await this.#turn(signal)
+    let process: SqlProcess
     try {
-      const process = await this.#take()
-      try {
-        return await work(process)
-      } finally {
-        if (process.alive) this.#idle.push(process)
-        else this.#all.delete(process)
-      }
-    } finally {
+      process = await this.#take()
+    } catch (error) {
       this.#leave()
+      throw error
     }
+    try {
+      return await work(process)
+    } finally {
+      void this.#giveBack(process)
+    }
+  }
+
+  /** Keeps the process for the next query; a dead or worn one is replaced first, while the place stays taken. */
+  async #giveBack(process: SqlProcess): Promise<void> {
+    if (process.alive && !process.worn) this.#idle.push(process)
+    else {
+      await process.kill()
+      this.#all.delete(process)
+      try {
+        this.#idle.push(await this.#start())
+      } catch {
+        // The next query tries again, and its sender hears of it.
+      }
+    }
+    this.#leave()
   }
 
   /** Gives the place to whoever waits longest. */
@@ -115,11 +131,15 @@ export class SqlPool {
   }
 
   async #take(): Promise<SqlProcess> {
-    if (this.#closed) throw closing()
     for (let process = this.#idle.pop(); process !== undefined; process = this.#idle.pop()) {
       if (process.alive) return process
       this.#all.delete(process)
     }
+    return this.#start()
+  }
+
+  async #start(): Promise<SqlProcess> {
+    if (this.#closed) throw closing()
     const { clock, processes: _, waiting: __, ...settings } = this.#options
     const temporary = join(settings.temporary, String(++this.#started))
     const process = await SqlProcess.start({ ...settings, temporary }, clock)

@@ -76,8 +76,8 @@ export type ToSandbox =
   | { readonly type: 'interrupt' }
 
 export type FromSandbox =
-  | { readonly type: 'ready'; readonly bounded: boolean }
+  | { readonly type: 'ready' }
   | { readonly type: 'analysed'; readonly analysis: Analysis }
   | { readonly type: 'part'; readonly bytes: Uint8Array }
-  | { readonly type: 'done'; readonly outcome: QueryOutcome }
-  | { readonly type: 'failed'; readonly error: SerializedError }
+  | { readonly type: 'done'; readonly outcome: QueryOutcome; readonly worn: boolean }
+  | { readonly type: 'failed'; readonly error: SerializedError; readonly worn: boolean }

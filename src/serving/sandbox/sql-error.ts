@@ -4,7 +4,7 @@ import { MillraceError, messageOf } from '../../base/errors.ts'
 export function lineAndColumn(sql: string, position: number): { line: number; column: number } {
   const before = Buffer.from(sql).subarray(0, position).toString()
   const lines = before.split('\n')
-  return { line: lines.length, column: [...lines.at(-1)!].length + 1 }
+  return { line: lines.length, column: Array.from(lines.at(-1)!).length + 1 }
 }
 
 /** DuckDB's report with `errors_as_json` on. */

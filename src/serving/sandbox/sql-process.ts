@@ -22,15 +22,14 @@ interface Exchange {
 export class SqlProcess {
   readonly #child: ChildProcess
   readonly #clock: Clock
-  readonly #temporary: string
   #exchange: Exchange | undefined
   #ended: Promise<void>
   #alive = true
+  #worn = false
 
   private constructor(child: ChildProcess, clock: Clock, temporary: string) {
     this.#child = child
     this.#clock = clock
-    this.#temporary = temporary
     child.on('message', (message) => this.#receive(message as FromSandbox))
     this.#ended = new Promise((resolve) => {
       const end = (code: number | null, signal: NodeJS.Signals | null) => {
@@ -82,6 +81,11 @@ export class SqlProcess {
 
   get alive(): boolean {
     return this.#alive
+  }
+
+  /** It has taken memory that it does not give back: another should take its place. */
+  get worn(): boolean {
+    return this.#worn
   }
 
   get pid(): number | undefined {
@@ -150,6 +154,7 @@ export class SqlProcess {
   }
 
   #receive(message: FromSandbox): void {
+    if ('worn' in message && message.worn) this.#worn = true
     if (message.type === 'part') this.#exchange?.parts.push(message.bytes)
     else if (message.type === 'failed') this.#finish((exchange) => exchange.reject(MillraceError.from(message.error)))
     else this.#finish((exchange) => exchange.resolve(message))
