@@ -121,17 +121,49 @@ async function sweep(fault: Omit<Fault, 'at'>, loss: Loss | undefined): Promise<
 
 describe('whatever operation fails, nothing acknowledged is lost, doubled or out of order', () => {
   test.each<[string, Omit<Fault, 'at'>, Loss | undefined]>([
-    ['input/output error, killed', { error: 'EIO', then: 'crash' }, undefined],
-    ['disk full, half a write, killed', { error: 'ENOSPC', torn: 0.5, then: 'crash' }, undefined],
-    ['whole write without an answer, killed', { error: 'EIO', torn: 1, then: 'crash' }, undefined],
-    ['input/output error, goes on', { error: 'EIO', torn: 0.3, then: 'once' }, undefined],
-    ['disk full, goes on', { error: 'ENOSPC', torn: 0.9, then: 'once' }, undefined],
-    ['power loss that keeps only what was synced', { error: 'EIO', torn: 1, then: 'crash' }, { names: 0, bytes: 0 }],
-    ['power loss that keeps names, not bytes', { error: 'EIO', torn: 1, then: 'crash' }, { names: 1, bytes: 0 }],
-    ['power loss that keeps half', { error: 'EIO', torn: 1, then: 'crash' }, { names: 0.5, bytes: 0.5 }],
-    ['power loss that leaves zeros', { error: 'EIO', torn: 1, then: 'crash' }, { names: 1, bytes: 1, zeros: 0.4 }],
-    ['error and then power loss', { error: 'EIO', torn: 0.5, then: 'once' }, { names: 0.7, bytes: 0.9 }],
+    ['input/output error, killed', { error: 'EIO', lasting: true }, undefined],
+    ['disk full, half a write, killed', { error: 'ENOSPC', torn: 0.5, lasting: true }, undefined],
+    ['whole write without an answer, killed', { error: 'EIO', torn: 1, lasting: true }, undefined],
+    ['input/output error, goes on', { error: 'EIO', torn: 0.3, lasting: false }, undefined],
+    ['disk full, goes on', { error: 'ENOSPC', torn: 0.9, lasting: false }, undefined],
+    ['power loss that keeps only what was synced', { error: 'EIO', torn: 1, lasting: true }, { names: 0, bytes: 0 }],
+    ['power loss that keeps names, not bytes', { error: 'EIO', torn: 1, lasting: true }, { names: 1, bytes: 0 }],
+    ['power loss that keeps half', { error: 'EIO', torn: 1, lasting: true }, { names: 0.5, bytes: 0.5 }],
+    [
+      'power loss that keeps the later names only',
+      { error: 'EIO', torn: 1, lasting: true },
+      { names: 0.5, lastNames: true, bytes: 0 },
+    ],
+    ['power loss that leaves zeros', { error: 'EIO', torn: 1, lasting: true }, { names: 1, bytes: 1, zeros: 0.4 }],
+    ['error and then power loss', { error: 'EIO', torn: 0.5, lasting: false }, { names: 0.7, bytes: 0.9 }],
   ])('%s', async (_, fault, loss) => {
     expect(await sweep(fault, loss)).toBeGreaterThan(60)
   })
+})
+
+test.each<[string, Loss]>([
+  ['what was synced', { names: 0, bytes: 0 }],
+  ['later names', { names: 0.5, lastNames: true, bytes: 0 }],
+])('what was read after a kill survives a power loss that keeps %s', async (_, loss) => {
+  for (let at = 1; ; at++) {
+    const home = await localHome(small)
+    const killed = new FaultyDisk(join(home.directory, '..', 'limbo'), { at, error: 'EIO', torn: 1, lasting: true })
+    await cycle(home, killed)
+    const what = `operation ${at}: ${killed.operations[at - 1]?.replace(home.directory, '')}`
+    const next = killed.afterKill()
+    const log = await home.open({ disk: next, partitions: 1 })
+    const { start, end } = log.partitions[0]!
+    const seen = await recordsFrom(log.partitions[0]!)
+    const marks = log.marks()
+    await next.losePower(loss)
+    await log.close().catch(() => undefined)
+    const again = await home.open({ partitions: 1 })
+    const partition = again.partitions[0]!
+    expect(partition.end, what).toBe(end)
+    expect((await recordsFrom(partition)).slice(start - partition.start), what).toEqual(seen)
+    expect(again.marks(), what).toEqual(marks)
+    await again.close()
+    await home.remove()
+    if (killed.operations.length < at) return
+  }
 })

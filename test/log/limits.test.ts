@@ -102,8 +102,8 @@ describe('group commit', () => {
 })
 
 describe('a disk that fails', () => {
-  const failing = (fault: Omit<Fault, 'then'>): FaultyDisk =>
-    new FaultyDisk(join(home.directory, '..', 'limbo'), { ...fault, then: 'once' })
+  const failing = (fault: Omit<Fault, 'lasting'>): FaultyDisk =>
+    new FaultyDisk(join(home.directory, '..', 'limbo'), { ...fault, lasting: false })
 
   test.each([
     ['write', { at: /^write .*0\.ndjson$/, error: 'ENOSPC', torn: 0.5 }, { kind: 'unavailable', code: 'disk-full' }],

@@ -9,14 +9,16 @@ export interface Fault {
   readonly error: 'EIO' | 'ENOSPC'
   /** A failing write leaves this part of its bytes, 0 to 1. */
   readonly torn?: number
-  /** `crash`: everything after fails too, as for a process that is no more. `once`: the disk works again. */
-  readonly then: 'crash' | 'once'
+  /** Everything after fails too, as for a process that is no more; otherwise the disk works again. */
+  readonly lasting: boolean
 }
 
 /** What a power loss keeps of what was not synced. */
 export interface Loss {
-  /** Part, 0 to 1, of the names created, renamed and removed since their directory was synced; the first of them, in order. */
+  /** Part, 0 to 1, of the names created, renamed and removed since their directory was synced. */
   readonly names: number
+  /** The last of them are kept instead of the first: a file system need not keep their order. */
+  readonly lastNames?: boolean
   /** Part, 0 to 1, of the bytes written since their file was synced. */
   readonly bytes: number
   /** The last of the bytes that are kept read as zeros, this part of them: pages that were allocated and never written. */
@@ -57,16 +59,22 @@ export class FaultyDisk implements Disk {
     return this.#crashed
   }
 
-  /** Everything fails from now on. */
-  crash(): void {
+  /** The disk as the next process finds it: unsynced content and names are still there, and still unsynced. */
+  afterKill(): FaultyDisk {
     this.#crashed = true
+    const next = new FaultyDisk(this.#limbo)
+    for (const [path, state] of this.#files) next.#files.set(path, state)
+    next.#names = [...this.#names]
+    next.#limboNames = this.#limboNames
+    return next
   }
 
   /** Crashes, and leaves on the real disk what a power loss would. */
   async losePower(loss: Loss): Promise<void> {
     this.#crashed = true
-    const kept = Math.floor(this.#names.length * loss.names)
-    for (const change of this.#names.slice(kept).reverse()) await change.undo()
+    const lost = Math.ceil(this.#names.length * (1 - loss.names))
+    const undone = loss.lastNames ? this.#names.slice(0, lost) : this.#names.slice(this.#names.length - lost)
+    for (const change of undone.reverse()) await change.undo()
     for (const [path, { synced }] of this.#files) {
       const size = (await stat(path).catch(() => undefined))?.size
       if (size === undefined || size <= synced) continue
@@ -201,7 +209,7 @@ export class FaultyDisk implements Disk {
     const fault = this.#fault
     if (fault === undefined || this.#failed || !this.#isDue(fault.at)) return
     this.#failed = true
-    if (fault.then === 'crash') this.#crashed = true
+    if (fault.lasting) this.#crashed = true
     if (fault.torn !== undefined) await tear?.(fault.torn)
     throw failure(fault.error, path)
   }

@@ -26,6 +26,8 @@ export interface Listing {
  * `corrupt`/`log-gap` when files are missing in between.
  */
 export async function listFiles(disk: Disk, directory: string): Promise<Listing> {
+  // Names that an earlier process made and did not live to sync: nothing may be removed on account of one that can vanish.
+  await disk.syncDirectory(directory)
   const names = await disk.list(directory)
   for (const name of names) if (name.endsWith('.tmp')) await disk.remove(join(directory, name))
   const parsed = names.map(parseDataName).filter((name) => name !== undefined)

@@ -1,4 +1,3 @@
-import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { Disk } from '../../storage/disk.ts'
 import type { Mark } from '../log.ts'
@@ -58,17 +57,15 @@ export class MarkLedger {
     return this.#entries.map(({ from, to, mark }) => ({ partition: this.#partition, offset: from, to, mark }))
   }
 
-  /** Makes the marks below `to`, the border of a file, durable apart from the frames that hold them. */
+  /**
+   * Makes the marks below `to`, the border of a file, durable apart from the frames that hold them. The caller syncs the
+   * directory before it removes those.
+   */
   async cover(to: number): Promise<void> {
     if (to <= this.#covered) return
-    const marks: SidecarLine['marks'] = this.#entries
-      .filter((entry) => entry.to > this.#covered || entry.from === entry.to)
-      .filter((entry) => entry.from >= this.#covered || entry.to > this.#covered)
-      .filter((entry) => entry.from < to || (entry.from === to && entry.to === to))
-      .map((entry) => [Math.max(entry.from, this.#covered), Math.min(entry.to, to), entry.mark])
+    const marks = this.#entries.filter((entry) => this.#isNew(entry, to)).map((entry) => this.#clipped(entry, to))
     const text = JSON.stringify({ to, marks }).slice(0, -1)
     const line = Buffer.from(`${text},"crc":"${hex(crc32(text))}"}\n`)
-    const isNew = this.#length === 0
     const file = await this.#disk.open(this.#path, 'append')
     try {
       // A line that an earlier call failed to write whole must not stay in front of this one.
@@ -78,9 +75,18 @@ export class MarkLedger {
     } finally {
       await file.close()
     }
-    if (isNew) await this.#disk.syncDirectory(dirname(this.#path))
     this.#length += line.length
     this.#covered = to
+  }
+
+  /** Whether some of an entry lies in [covered, to). A mark without records belongs to the file that ends there. */
+  #isNew(entry: Entry, to: number): boolean {
+    if (entry.from === entry.to) return entry.from >= this.#covered && entry.from <= to
+    return entry.to > this.#covered && entry.from < to
+  }
+
+  #clipped(entry: Entry, to: number): SidecarLine['marks'][number] {
+    return [Math.max(entry.from, this.#covered), Math.min(entry.to, to), entry.mark]
   }
 
   #insert(from: number, to: number, mark: unknown): void {

@@ -20,7 +20,7 @@ type IndexEntry = readonly [number, number, number, number, string | null, unkno
 
 /**
  * Writes the frames of neighbouring files into one compressed file, checking them on the way; complete and synced, under
- * a temporary name. `publishMerged` gives it its own.
+ * its temporary name; renamed to the path returned, it stands for its sources.
  */
 export async function writeMerged(
   disk: Disk,
@@ -54,13 +54,8 @@ export async function writeMerged(
   return { path, compression: 'zstd', from, to, bytes, rawBytes }
 }
 
-/** Makes a merged file durable under its name. From then on it stands for its sources, which may be removed. */
-export async function publishMerged(disk: Disk, directory: string, path: string): Promise<void> {
-  await disk.rename(temporaryPath(path), path)
-  await disk.syncDirectory(directory)
-}
-
-const temporaryPath = (path: string): string => `${path}.tmp`
+/** The name of a merged file that is not complete, or not yet to be counted on. */
+export const temporaryPath = (path: string): string => `${path}.tmp`
 
 async function* checkedChunks(
   disk: Disk,

@@ -129,8 +129,6 @@ async function openPartition(
   const directory = join(options.directory, String(partition))
   await disk.makeDirectory(directory)
   const { files, tail: found } = await listFiles(disk, directory)
-  // Names that an earlier process created and did not live to sync.
-  await disk.syncDirectory(directory)
   const marks = await MarkLedger.open(disk, directory, partition)
   const memory = new Memory(marks, new KeyTable(limits), clock)
   const cache = new FrameCache(limits.cachedFrames)

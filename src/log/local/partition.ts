@@ -8,7 +8,7 @@ import { FrameCache, frameOf, storedHeaders } from './files.ts'
 import { headerBytesMax } from './frame.ts'
 import type { LogLimits } from './limits.ts'
 import { MarkLedger } from './marks.ts'
-import { planMerge, publishMerged, writeMerged } from './merged.ts'
+import { planMerge, temporaryPath, writeMerged } from './merged.ts'
 import { indexName } from './names.ts'
 import { readRecords, verifyFile } from './scan.ts'
 import { SegmentWriter, stopped } from './writer.ts'
@@ -37,8 +37,11 @@ export class LocalPartition implements PartitionLog {
   #files: readonly StoredFile[]
   #checkpoint: number
   #holds = 0
-  /** Files out of use, oldest first, which somebody may still read. */
-  #garbage: string[] = []
+  /**
+   * Files out of use, which somebody may still read, in groups to be removed one after the other: a later group must not be
+   * gone while an earlier one is back after a power loss.
+   */
+  readonly #garbage: string[][] = []
   #closed = false
 
   constructor(state: PartitionState) {
@@ -158,7 +161,9 @@ export class LocalPartition implements PartitionLog {
       if (last === undefined) return this.start
       await this.#vital(() => this.#marks.cover(last.to))
       if (expired.length === this.#files.length) await this.#vital(() => this.#writer.keepOffset())
-      await this.#drop(expired, [])
+      this.#replace(expired, [])
+      this.#garbage.push(...expired.map(pathsOf))
+      await this.#sweep()
       return this.start
     })
   }
@@ -261,8 +266,10 @@ export class LocalPartition implements PartitionLog {
       level: this.#limits.compressionLevel,
       headerMax: this.#headerMax,
     })
-    await this.#vital(() => publishMerged(this.#disk, this.#place.directory, merged.path))
-    await this.#drop(run, [merged])
+    await this.#vital(() => this.#disk.rename(temporaryPath(merged.path), merged.path))
+    this.#replace(run, [merged])
+    this.#garbage.push(run.flatMap(pathsOf))
+    await this.#sweep()
   }
 
   /** Work after whose failure nobody knows what is durable: it ends the log's life, as a failed append does. */
@@ -295,24 +302,27 @@ export class LocalPartition implements PartitionLog {
     return frames.reduce((newest, { atMs }) => Math.max(newest, atMs), 0)
   }
 
-  /** Takes files out of use and puts others in their place; the list changes at once, the files go when nobody holds them. */
-  async #drop(old: readonly StoredFile[], replacement: readonly StoredFile[]): Promise<void> {
-    const gone = new Set(old)
+  /** Puts one file in the place of others, or none, in the list of what there is to read. */
+  #replace(old: readonly StoredFile[], replacement: readonly StoredFile[]): void {
     const first = this.#files.indexOf(old[0]!)
-    const kept = this.#files.filter((file) => !gone.has(file))
-    this.#files = [...kept.slice(0, first), ...replacement, ...kept.slice(first)]
-    for (const file of old) {
-      this.#cache.delete(file.path)
-      this.#garbage.push(file.path)
-      if (file.compression === 'zstd') this.#garbage.push(indexName(file.path))
-    }
-    await this.#sweep()
+    this.#files = this.#files.toSpliced(first, old.length, ...replacement)
+    for (const file of old) this.#cache.delete(file.path)
   }
 
+  /** Removes garbage when nobody holds files. What it goes for, a merged file or a line of marks, is under its name first. */
   async #sweep(): Promise<void> {
     while (this.#holds === 0 && this.#garbage.length > 0) {
-      await this.#disk.remove(this.#garbage[0]!)
+      await this.#vital(() => this.#disk.syncDirectory(this.#place.directory))
+      const group = this.#garbage[0]!
+      for (let path = group[0]; path !== undefined; path = group[0]) {
+        await this.#disk.remove(path)
+        group.shift()
+      }
       this.#garbage.shift()
     }
   }
+}
+
+function pathsOf(file: StoredFile): string[] {
+  return file.compression === 'zstd' ? [file.path, indexName(file.path)] : [file.path]
 }
