@@ -22,8 +22,8 @@ export interface Gate {
   readonly fields: readonly Field[]
   /** Rules beside typing. */
   readonly rules: readonly RowRule[]
-  /** The SELECT giving accepted rows of an NDJSON file; `extra` adds computed columns (partition values). */
-  select(file: string, partition: number, extra?: readonly string[]): string
+  /** The SELECT giving accepted rows of an NDJSON file. */
+  select(file: string, partition: number): string
   /** A SELECT giving, per record of an NDJSON file and in its order, its failures as a list of [rule, reason]. Without a file: to bind only. */
   diagnose(file?: string): string
   /** Two 64-bit fingerprint halves of the unique key over typed columns; undefined without one. */
@@ -71,11 +71,11 @@ export function compileGate(stream: Stream, relation: (dataset: Dataset) => stri
     fields: streamFields(stream),
     rules,
     fingerprint,
-    select(file, partition, extra = []) {
+    select(file, partition) {
       const columns = streamFields(stream).map((field) =>
         field.name === '_partition' ? `${partition} AS "_partition"` : quoteIdentifier(field.name),
       )
-      return `SELECT ${[...columns, ...extra].join(', ')} FROM (SELECT *, gate(${state}, ${first}, ${second}, ${time}) AS "_offset" FROM (${typedColumns(file)})) WHERE "_offset" IS NOT NULL`
+      return `SELECT ${columns.join(', ')} FROM (SELECT *, gate(${state}, ${first}, ${second}, ${time}) AS "_offset" FROM (${typedColumns(file)})) WHERE "_offset" IS NOT NULL`
     },
     diagnose(file) {
       const failures = [

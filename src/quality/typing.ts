@@ -73,7 +73,7 @@ export function wellTyped(text: string, value: string, type: ColumnType, nullabl
 // Most integers are plain digits; only text with a point or an exponent takes the slow, exact way.
 function integer(text: string, type: string): string {
   const exact = `TRY_CAST(${text} AS DOUBLE)`
-  return `CASE WHEN contains(${text}, '.') OR contains(lower(${text}), 'e') THEN CASE WHEN ${exact} = trunc(${exact}) THEN TRY_CAST(${exact} AS ${type}) END ELSE TRY_CAST(${text} AS ${type}) END`
+  return `CASE WHEN contains(${text}, '.') OR contains(${text}, 'e') OR contains(${text}, 'E') THEN CASE WHEN ${exact} = trunc(${exact}) THEN TRY_CAST(${exact} AS ${type}) END ELSE TRY_CAST(${text} AS ${type}) END`
 }
 
 // Text with an offset is an instant and is moved to UTC; without one it is UTC already. 'Z' is by far the commonest.
@@ -87,7 +87,7 @@ function decimal(text: string, precision: number, scale: number): string {
   const type = `DECIMAL(${precision},${scale})`
   const wide = `DECIMAL(38,${Math.min(37, scale + Math.max(1, Math.min(12, 38 - precision)))})`
   const slow = `CASE WHEN TRY_CAST(${text} AS ${wide}) = TRY_CAST(${text} AS ${type}) THEN TRY_CAST(${text} AS ${type}) END`
-  return `CASE WHEN (contains(${text}, '.') AND length(${text}) - instr(${text}, '.') > ${scale}) OR contains(lower(${text}), 'e') THEN ${slow} ELSE TRY_CAST(${text} AS ${type}) END`
+  return `CASE WHEN (contains(${text}, '.') AND length(${text}) - instr(${text}, '.') > ${scale}) OR contains(${text}, 'e') OR contains(${text}, 'E') THEN ${slow} ELSE TRY_CAST(${text} AS ${type}) END`
 }
 
 /** SQL that turns a source's text for a type into the canonical text `typed` reads; the text itself when nothing is declared. */

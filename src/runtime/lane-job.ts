@@ -5,7 +5,7 @@ import type { Frame, Segment } from '../log/log.ts'
 import type { Stream } from '../project/stream.ts'
 import { type Gate, fingerprintSql } from '../quality/gate.ts'
 import type { BatchJob, RestoreJob } from './lane-messages.ts'
-import { dataDirectory, partitionColumns, relationOf } from './warehouse.ts'
+import { dataDirectory, relationOf } from './warehouse.ts'
 
 export interface BatchPlan {
   /** Owner of the keys seen; see `laneName`. */
@@ -36,13 +36,12 @@ export function laneName(stream: Stream, partition: number): string {
 /** The job that gates a segment. */
 export function batchJob(plan: BatchPlan): BatchJob {
   const { lane, gate, segment, frames, skip, offsets, table, quarantine, code } = plan
-  const { names, select } = partitionColumns(table)
   const diagnosePath = `${plan.temporary}/${lane.replaceAll(/[^a-z0-9]/g, '-')}-${segment.from}.ndjson`
   return {
     kind: 'batch',
     lane,
     partition: segment.partition,
-    select: gate.select(segment.path, segment.partition, select),
+    select: gate.select(segment.path, segment.partition),
     diagnose: gate.diagnose(diagnosePath),
     diagnosePath,
     segment: { path: segment.path, compressed: segment.compression === 'zstd', from: segment.from, to: segment.to },
@@ -52,7 +51,7 @@ export function batchJob(plan: BatchPlan): BatchJob {
     ...(offsets === undefined ? {} : { offsets }),
     directory: plan.directory ?? dataDirectory(table),
     fields: table.fields,
-    partitionColumns: names,
+    partitionBy: table.partition,
     quarantineDirectory: plan.directory ?? dataDirectory(quarantine),
     quarantineFields: quarantine.fields,
     code,

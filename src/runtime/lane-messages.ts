@@ -1,5 +1,6 @@
 import type { SerializedError } from '../base/errors.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
+import type { PartitionField } from '../lake/partition.ts'
 import type { IdentifiedField } from '../project/columns.ts'
 
 /** Settings of a lane worker, given when its thread starts. */
@@ -28,7 +29,7 @@ export interface BatchJob {
   readonly offsets?: readonly number[]
   readonly directory: string
   readonly fields: readonly IdentifiedField[]
-  readonly partitionColumns: readonly string[]
+  readonly partitionBy: readonly PartitionField[]
   readonly quarantineDirectory: string
   readonly quarantineFields: readonly IdentifiedField[]
   readonly code: string

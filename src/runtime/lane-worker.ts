@@ -11,6 +11,7 @@ import { type WrittenFile, copyToParquet } from '../engine/duckdb/parquet.ts'
 import { type QuarantinedRecord, malformed, quarantineLine, quarantineSelect } from '../quality/quarantine.ts'
 import { SeenKeys } from '../quality/seen.ts'
 import { Verdict } from '../quality/verdict.ts'
+import { writePartitioned } from './partitioned.ts'
 import type {
   BatchJob,
   BatchResult,
@@ -29,6 +30,8 @@ class LaneWorker {
   readonly #connection: DuckDBConnection
   readonly #verdict = new Verdict()
   readonly #seen = new Map<string, SeenKeys>()
+  /** Whether a lane's last batch had rows of several lake partitions. */
+  readonly #spread = new Map<string, boolean>()
 
   constructor(connection: DuckDBConnection) {
     this.#connection = connection
@@ -58,11 +61,14 @@ class LaneWorker {
       seen,
     })
     try {
-      const files = await copyToParquet(this.#connection, job.select, {
+      const { files, spread } = await writePartitioned(this.#connection, job.select, {
         directory: job.directory,
         fields: job.fields,
-        partitionColumns: job.partitionColumns,
+        partition: job.partitionBy,
+        spread: this.#spread.get(job.lane) ?? false,
+        compressionLevel: HOT_COMPRESSION_LEVEL,
       })
+      this.#spread.set(job.lane, spread)
       verdict.end(job.segment.to)
       const quarantineFiles = verdict.bad.length === 0 ? [] : await this.#quarantine(job)
       return {
@@ -176,6 +182,9 @@ class LaneWorker {
     return { keys: seen.size }
   }
 }
+
+/** Files of micro-batches are rewritten by compaction soon; 1 takes a seventh off the whole gate. */
+const HOT_COMPRESSION_LEVEL = 1
 
 interface Diagnosis {
   failures: [string, string][]

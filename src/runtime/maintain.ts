@@ -1,15 +1,15 @@
 import { durationMs } from '../base/duration.ts'
 import { asMillraceError } from '../base/errors.ts'
-import { copyToParquet } from '../engine/duckdb/parquet.ts'
 import { type CompactionGroup, planCompaction } from '../lake/compact.ts'
 import { expireSnapshots } from '../lake/expire.ts'
 import { removeOrphans } from '../lake/orphans.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { PartitionLog } from '../log/log.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
+import { writeFiles } from './partitioned.ts'
 import { carriedSummary } from './record.ts'
 import type { Runtime } from './runtime.ts'
-import { CANDIDATE, dataDirectory, newestStep, partitionColumns, relationOf, toDataFiles } from './warehouse.ts'
+import { CANDIDATE, newestStep, relationOf, toDataFiles } from './warehouse.ts'
 
 export interface MaintainOptions {
   /** Files are brought together only where at least so many are small. */
@@ -111,20 +111,13 @@ async function compact(
 }
 
 async function rewrite(runtime: Runtime, table: LakeTable, group: CompactionGroup): Promise<number> {
-  const { names, select } = partitionColumns(table)
-  const query = `SELECT *${select.map((s) => `, ${s}`).join('')} FROM ${relationOf(table, group.files)}`
-  const written = await runtime.database.use((connection) =>
-    copyToParquet(connection, query, {
-      directory: dataDirectory(table),
-      fields: table.fields,
-      partitionColumns: names,
-    }),
-  )
+  const query = `SELECT * FROM ${relationOf(table, group.files)}`
+  const written = await writeFiles(runtime.database, table, query)
   try {
     const main = table.snapshot('main')!
     const snapshot = await table.commit({
       operation: 'replace',
-      add: toDataFiles(table, written),
+      add: written,
       remove: group.files.map((file) => file.path),
       summary: carriedSummary(main.summary),
       parent: main.id,

@@ -1,14 +1,14 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { MillraceError, assert } from '../base/errors.ts'
-import { copyToParquet } from '../engine/duckdb/parquet.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { batchJob, restoreJob } from './lane-job.ts'
 import type { BatchResult } from './lane-messages.ts'
+import { writeFiles } from './partitioned.ts'
 import { type Counts, NO_COUNTS, type Superseded, addCounts } from './record.ts'
 import type { StreamRunner } from './stream-runner.ts'
-import { dataDirectory, newestStep, partitionColumns, relationOf, toDataFiles } from './warehouse.ts'
+import { newestStep, relationOf, toDataFiles } from './warehouse.ts'
 
 export interface ReplayOptions {
   readonly database: Database
@@ -188,16 +188,9 @@ export async function rewriteWithout(
   const remove = files.filter((file) => touched.has(file.path))
   const partly = remove.filter((file) => touched.get(file.path))
   if (partly.length === 0) return { add: [], remove: remove.map((file) => file.path) }
-  const { names, select } = partitionColumns(table)
-  const query = `SELECT *${select.map((s) => `, ${s}`).join('')} FROM ${relationOf(table, partly)} WHERE NOT (${condition})`
-  const written = await database.use((connection) =>
-    copyToParquet(connection, query, {
-      directory: dataDirectory(table),
-      fields: table.fields,
-      partitionColumns: names,
-    }),
-  )
-  return { add: toDataFiles(table, written), remove: remove.map((file) => file.path) }
+  const query = `SELECT * FROM ${relationOf(table, partly)} WHERE NOT (${condition})`
+  const written = await writeFiles(database, table, query)
+  return { add: written, remove: remove.map((file) => file.path) }
 }
 
 /**

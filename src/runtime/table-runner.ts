@@ -3,7 +3,6 @@ import type { Clock } from '../base/clock.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import { intervalEnd, intervalStart, sqlDate, sqlTimestamp } from '../base/interval.ts'
 import type { Database } from '../engine/duckdb/database.ts'
-import { copyToParquet } from '../engine/duckdb/parquet.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { FileFilter } from '../lake/filter.ts'
@@ -15,7 +14,8 @@ import type { IntervalUnit, Table } from '../project/table.ts'
 import { runAudits } from './audits.ts'
 import { mergeByKey } from './key-merge.ts'
 import { type StepRecord, readRecord, recordSummary } from './record.ts'
-import { CANDIDATE, dataDirectory, newestStep, partitionColumns, relationOf, toDataFiles } from './warehouse.ts'
+import { writeFiles } from './partitioned.ts'
+import { CANDIDATE, newestStep, relationOf } from './warehouse.ts'
 
 export interface TableRunnerOptions {
   readonly table: Table
@@ -285,17 +285,8 @@ export class TableRunner {
   }
 
   async #write(sql: string): Promise<DataFile[]> {
-    const { database, lakeTable, directory = dataDirectory(lakeTable) } = this.#options
-    const { names, select } = partitionColumns(lakeTable)
-    const query = select.length === 0 ? sql : `SELECT *, ${select.join(', ')} FROM (${sql})`
-    const written = await database.use((connection) =>
-      copyToParquet(connection, query, {
-        directory,
-        fields: lakeTable.fields,
-        partitionColumns: names,
-      }),
-    )
-    return toDataFiles(lakeTable, written)
+    const { database, lakeTable, directory } = this.#options
+    return writeFiles(database, lakeTable, sql, directory)
   }
 
   async #commit(

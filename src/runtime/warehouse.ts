@@ -1,13 +1,11 @@
 import type { MillraceError } from '../base/errors.ts'
-import { quoteIdentifier } from '../base/identifier.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import { parquetRelation } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { Lake } from '../lake/lake.ts'
-import { type PartitionField, partitionName } from '../lake/partition.ts'
+import type { PartitionField } from '../lake/partition.ts'
 import { dataFile } from '../lake/stats.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
-import { transformSql } from '../lake/transform.ts'
 import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import type { PartitionBy } from '../project/stream.ts'
@@ -84,16 +82,6 @@ export function toDataFiles(table: LakeTable, written: readonly WrittenFile[]): 
 /** Directory that new data files of a table go to. */
 export function dataDirectory(table: LakeTable): string {
   return `${table.location}/data`
-}
-
-/** Computed columns, named after the partition fields, that tell COPY which file a row goes to. */
-export function partitionColumns(table: LakeTable): { names: string[]; select: string[] } {
-  const names = table.partition.map((field) => partitionName(field))
-  const select = table.partition.map((field, i) => {
-    const { type } = table.fields.find((f) => f.name === field.column)!
-    return `${transformSql(field.transform, quoteIdentifier(field.column), type)} AS ${quoteIdentifier(names[i]!)}`
-  })
-  return { names, select }
 }
 
 function partitionFields(dataset: Dataset): PartitionField[] {

@@ -106,7 +106,10 @@ export function engineError(error: unknown, sql?: string): MillraceError {
     case 'Out of Range':
     case 'Mismatch Type':
     case 'Not implemented':
-      return new MillraceError('invalid', 'bad-sql', `${type} error: ${detail.split('\n')[0]}`, { ...details, ...hintOf(detail) })
+      return new MillraceError('invalid', 'bad-sql', `${type} error: ${detail.split('\n')[0]}`, {
+        ...details,
+        ...hintOf(detail),
+      })
     case 'Out of Memory':
       return new MillraceError(
         'unavailable',

@@ -22,8 +22,8 @@ export interface CopyOptions {
   fields: readonly IdentifiedField[]
   /** Names of extra columns of the query that say which file a row goes to; they are not written. */
   partitionColumns?: readonly string[]
-  /** Rows a row group holds at most. */
-  rowGroupSize?: number
+  /** zstd level; DuckDB's default is 3. */
+  compressionLevel?: number
 }
 
 /**
@@ -40,9 +40,9 @@ export async function copyToParquet(
   const settings = [
     'FORMAT parquet',
     'COMPRESSION zstd',
+    ...(options.compressionLevel === undefined ? [] : [`COMPRESSION_LEVEL ${options.compressionLevel}`]),
     `FIELD_IDS {${fields.map(fieldIds).join(', ')}}`,
     'RETURN_STATS',
-    ...(options.rowGroupSize === undefined ? [] : [`ROW_GROUP_SIZE ${options.rowGroupSize}`]),
     ...(partitioned
       ? [
           `PARTITION_BY (${partitionColumns.map(quoteIdentifier).join(', ')})`,
