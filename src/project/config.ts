@@ -23,8 +23,10 @@ export interface Config {
     recordLimit?: number
   }
   limits?: {
-    /** Worker threads that run lanes. Default: processors − 1, at least 1. */
+    /** Worker threads that run lanes. Default: one for each processor; a thread starts with its first lane. */
     laneWorkers?: number
+    /** Bytes of keys that one lane of a stream with unique columns may remember. Default 512 MiB, some 12 million keys. */
+    uniqueMemory?: number
     /** Memory for the engine that computes tables, in bytes. Default 1 GiB. */
     engineMemory?: number
     /** Memory, rows and time of one SQL request. Defaults 512 MiB, 100,000 rows, '30 seconds'. */

@@ -7,6 +7,8 @@ import type { IdentifiedField } from '../project/columns.ts'
 export interface LaneWorkerOptions {
   readonly memory: number
   readonly temporary: string
+  /** Bytes of keys a lane may remember. */
+  readonly uniqueMemory: number
 }
 
 /** A micro-batch for a lane. All SQL is made by the gate; the worker only runs it. */

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { parentPort, workerData } from 'node:worker_threads'
 import { createZstdDecompress } from 'node:zlib'
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { asMillraceError, assert } from '../base/errors.ts'
+import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
 import { Database, engineError } from '../engine/duckdb/database.ts'
 import { type WrittenFile, copyToParquet } from '../engine/duckdb/parquet.ts'
@@ -28,13 +28,15 @@ import type {
  */
 class LaneWorker {
   readonly #connection: DuckDBConnection
+  readonly #options: LaneWorkerOptions
   readonly #verdict = new Verdict()
   readonly #seen = new Map<string, SeenKeys>()
   /** Whether a lane's last batch had rows of several lake partitions. */
   readonly #spread = new Map<string, boolean>()
 
-  constructor(connection: DuckDBConnection) {
+  constructor(connection: DuckDBConnection, options: LaneWorkerOptions) {
     this.#connection = connection
+    this.#options = options
     this.#verdict.register(connection)
   }
 
@@ -52,6 +54,7 @@ class LaneWorker {
   async #batch(job: BatchJob): Promise<BatchResult> {
     const seen = job.unique ? this.#seen.get(job.lane) : undefined
     assert(!job.unique || seen, `lane ${job.lane} has been restored before its first batch`)
+    if (seen) this.#checkMemory(job.lane, seen)
     const verdict = this.#verdict
     verdict.begin({
       from: job.segment.from,
@@ -84,6 +87,18 @@ class LaneWorker {
       this.#seen.delete(job.lane)
       throw error
     }
+  }
+
+  #checkMemory(lane: string, seen: SeenKeys): void {
+    if (seen.bytes <= this.#options.uniqueMemory) return
+    throw new MillraceError(
+      'invalid',
+      'unique-memory',
+      `Lane ${lane} remembers ${seen.size} keys in ${seen.bytes} bytes, over limits.uniqueMemory (${this.#options.uniqueMemory}).`,
+      {
+        hint: "Declare a horizon (unique: { columns, horizon: '1 day' }), use more partitions, or raise limits.uniqueMemory; then start again. Nothing acknowledged is lost.",
+      },
+    )
   }
 
   /** Finds the reason of each failed record, from its original bytes, and writes it all as a file of the quarantine table. */
@@ -217,7 +232,7 @@ if (parentPort) {
   const port = parentPort
   const options = workerData as LaneWorkerOptions
   const database = await Database.open({ threads: 1, memory: options.memory, temporary: options.temporary })
-  const worker = new LaneWorker(await database.connect())
+  const worker = new LaneWorker(await database.connect(), options)
   const queue = new SerialQueue()
   port.on('message', (request: LaneRequest) => {
     void queue

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { SerialQueue } from '../base/queue.ts'
 import { durationMs } from '../base/duration.ts'
-import { MillraceError } from '../base/errors.ts'
+import { MillraceError, asMillraceError } from '../base/errors.ts'
 
 import { Database } from '../engine/duckdb/database.ts'
 import { Lake } from '../lake/lake.ts'
@@ -18,6 +18,7 @@ import type { Disk } from '../storage/disk.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
 import { Lanes } from './lanes.ts'
+import { maintain } from './maintain.ts'
 import { replayStream } from './replay.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
@@ -44,6 +45,7 @@ const DEFAULTS = {
   backlogBytes: 1024 ** 3,
   engineMemory: 1024 ** 3,
   laneMemory: 512 * 1024 ** 2,
+  uniqueMemory: 512 * 1024 ** 2,
   refreshes: 2,
   lingerMs: 10,
   refreshShare: 0.2,
@@ -64,6 +66,8 @@ export class Runtime {
   readonly #polls: Promise<void>[] = []
   readonly #loads = new Map<string, SerialQueue>()
   readonly reports = new Map<string, LoadReport>()
+  /** Why the last housekeeping failed, if it did. */
+  maintenanceError: MillraceError | undefined
 
   private constructor(options: RuntimeOptions, bound: BoundProject, database: Database, lanes: Lanes) {
     this.options = options
@@ -100,8 +104,12 @@ export class Runtime {
     })
     const bound = await bindProject(project, database)
     if (bound.problems.length > 0) throw bound.problems[0]!
-    const workers = limits.laneWorkers ?? Math.max(1, cpus().length - 1)
-    const lanes = Lanes.open(workers, { memory: DEFAULTS.laneMemory, temporary })
+    const workers = limits.laneWorkers ?? cpus().length
+    const lanes = Lanes.open(workers, {
+      memory: DEFAULTS.laneMemory,
+      temporary,
+      uniqueMemory: limits.uniqueMemory ?? DEFAULTS.uniqueMemory,
+    })
     const runtime = new Runtime(options, bound, database, lanes)
     await Promise.all(project.order.map((dataset) => runtime.#open(dataset, temporary)))
     return runtime
@@ -315,6 +323,8 @@ export class Runtime {
     this.database.close()
   }
 }
+
+const HOUSEKEEPING_MS = 60_000
 
 /** Whether dataset checks hold a stream's snapshots back. */
 export function isAudited(dataset: Dataset): boolean {
