@@ -1,6 +1,7 @@
 import { MillraceError } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
+import { SerialQueue } from '../base/queue.ts'
 import { intervalEnd, intervalStart, sqlDate, sqlTimestamp } from '../base/interval.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
@@ -63,6 +64,7 @@ type Pins = ReadonlyMap<string, { dataset: Dataset; table: LakeTable; snapshot: 
  */
 export class TableRunner {
   readonly #options: TableRunnerOptions
+  readonly #steps = new SerialQueue()
 
   constructor(options: TableRunnerOptions) {
     this.#options = options
@@ -76,7 +78,12 @@ export class TableRunner {
     return this.#options.lakeTable
   }
 
-  async refresh(range: RefreshRange = {}): Promise<RefreshResult> {
+  /** One step at a time: what is due is worked out from the last one's commit. */
+  refresh(range: RefreshRange = {}): Promise<RefreshResult> {
+    return this.#steps.run(() => this.#refresh(range))
+  }
+
+  async #refresh(range: RefreshRange): Promise<RefreshResult> {
     const { table, lakeTable, code } = this.#options
     const pins = this.#pin()
     const inputs = Object.fromEntries(

@@ -1,0 +1,156 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { DuckDBInstance } from '@duckdb/node-api'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+
+/** A folder that goes when the work is done. */
+export async function inTemporary<T>(work: (directory: string) => Promise<T>): Promise<T> {
+  const directory = await mkdtemp(join(tmpdir(), 'millrace-bench-'))
+  try {
+    return await work(directory)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+export interface ServerProcess {
+  readonly url: string
+  readonly process: ChildProcess
+  /** Milliseconds from start to ready. */
+  readonly startedMs: number
+  /** Resident bytes of the process and its children, now. */
+  memory(): Promise<number>
+  stop(): Promise<void>
+}
+
+/** Starts `millrace start` as a user would, on a free port of loopback. */
+export async function startServer(project: string, data: string): Promise<ServerProcess> {
+  const port = 20_000 + Math.floor(Math.random() * 20_000)
+  const begun = performance.now()
+  const child = spawn(
+    process.execPath,
+    [join(ROOT, 'bin/millrace.js'), 'start', '--project', project, '--data', data, '--port', String(port)],
+    {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NO_COLOR: '1' },
+    },
+  )
+  const output: string[] = []
+  child.stdout!.on('data', (chunk: Buffer) => output.push(String(chunk)))
+  child.stderr!.on('data', (chunk: Buffer) => output.push(String(chunk)))
+  const url = `http://127.0.0.1:${port}`
+  for (;;) {
+    if (child.exitCode !== null) throw new Error(`millrace start ended with ${child.exitCode}:\n${output.join('')}`)
+    try {
+      if ((await fetch(`${url}/readyz`)).status === 200) break
+    } catch {
+      // Not listening yet.
+    }
+    await sleep(5)
+  }
+  return {
+    url,
+    process: child,
+    startedMs: performance.now() - begun,
+    memory: () => residentBytes(child.pid!),
+    async stop() {
+      if (child.exitCode !== null) return
+      const ended = once(child, 'exit')
+      child.kill('SIGTERM')
+      await ended
+    },
+  }
+}
+
+async function residentBytes(pid: number): Promise<number> {
+  const pages = Number((await readFile(`/proc/${pid}/statm`, 'utf8').catch(() => '0 0')).split(' ')[1])
+  let total = pages * 4096
+  for (const thread of await readdir(`/proc/${pid}/task`).catch(() => [])) {
+    const children = await readFile(`/proc/${pid}/task/${thread}/children`, 'utf8').catch(() => '')
+    for (const child of children.split(' ').filter(Boolean)) total += await residentBytes(Number(child))
+  }
+  return total
+}
+
+export async function query(url: string, sql: string): Promise<unknown[][]> {
+  const response = await fetch(`${url}/v1/sql`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ sql }),
+  })
+  const body = (await response.json()) as { rows?: unknown[][] }
+  if (!response.ok || !body.rows) throw new Error(`query failed: ${JSON.stringify(body)}`)
+  return body.rows
+}
+
+export interface Status {
+  name: string
+  received: number
+  accepted: number
+  duplicates: number
+  quarantined: number
+  lag: number
+}
+
+export async function statusOf(url: string, name: string): Promise<Status> {
+  const body = (await (await fetch(`${url}/v1/datasets`)).json()) as Status[] | { datasets: Status[] }
+  return (Array.isArray(body) ? body : body.datasets).find((dataset) => dataset.name === name)!
+}
+
+/** Runs the client process to its end; its last line is its report. */
+export async function runClient(...args: (string | number)[]): Promise<{
+  seconds: number
+  sent: number
+  refused: number
+  ack_p50_ms: number
+  ack_p99_ms: number
+  cpu_seconds: number
+}> {
+  const child = spawn(process.execPath, [join(ROOT, 'benchmarks/client.ts'), ...args.map(String)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let output = ''
+  child.stdout!.on('data', (chunk: Buffer) => (output += String(chunk)))
+  const [code] = (await once(child, 'close')) as [number]
+  if (code !== 0) throw new Error(`the client ended with ${code}`)
+  return JSON.parse(output.trim().split('\n').at(-1)!) as never
+}
+
+const COLUMNS = `{event_id: 'VARCHAR', user_id: 'VARCHAR', page: 'VARCHAR', action: 'VARCHAR', "at": 'TIMESTAMP', duration_ms: 'INTEGER', price: 'DECIMAL(10,2)', ref: 'VARCHAR'}`
+
+/** The reference: rows a second of a bare DuckDB COPY of the same file to Parquet on two threads; the median of three. */
+export async function bareCopy(file: string, rows: number, directory: string): Promise<number> {
+  const instance = await DuckDBInstance.create(':memory:', { threads: '2' })
+  const connection = await instance.connect()
+  await connection.run("SET TimeZone = 'UTC'")
+  const rates: number[] = []
+  for (let i = 0; i < 3; i++) {
+    const begun = performance.now()
+    await connection.run(
+      `COPY (SELECT * FROM read_ndjson('${file}', columns = ${COLUMNS}, ignore_errors = true)) TO '${directory}/reference.parquet' (FORMAT parquet, COMPRESSION zstd)`,
+    )
+    rates.push((rows / (performance.now() - begun)) * 1_000)
+  }
+  connection.closeSync()
+  instance.closeSync()
+  return rates.sort((a, b) => a - b)[1]!
+}
+
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+export function round(value: number, digits = 3): number {
+  return Number(value.toFixed(digits))
+}

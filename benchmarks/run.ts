@@ -1,0 +1,47 @@
+// npm run --silent bench -- NAME [--json] [--events N] …   The last line of standard output is one JSON object.
+import { parseArgs } from 'node:util'
+
+const BENCHMARKS: Record<
+  string,
+  { about: string; load: () => Promise<{ run(options: BenchOptions): Promise<Record<string, unknown>> }> }
+> = {
+  ingest: {
+    about: 'events over HTTP until committed and queryable, beside a bare DuckDB COPY',
+    load: () => import('./ingest.ts'),
+  },
+  freshness: {
+    about: 'from request start to visible in a query, at half the ingest rate',
+    load: () => import('./freshness.ts'),
+  },
+  commit: { about: 'lake commits after 1,000 commits', load: () => import('./commit.ts') },
+  table: { about: 'refreshing one small interval, beside the bare statement', load: () => import('./table.ts') },
+  startup: { about: '`millrace start` to ready with 100 datasets', load: () => import('./startup.ts') },
+  memory: { about: 'peak memory while 20 M events pass', load: () => import('./memory.ts') },
+}
+
+export interface BenchOptions {
+  /** Events to send; each benchmark has its own default. */
+  events?: number
+  /** Says what is going on, on standard error. */
+  say(text: string): void
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'boolean' }, events: { type: 'string' }, help: { type: 'boolean' } },
+})
+const [name] = positionals
+const benchmark = name === undefined ? undefined : BENCHMARKS[name]
+if (!benchmark || values.help) {
+  console.error('Usage: npm run --silent bench -- NAME [--json] [--events N]\n')
+  for (const [key, { about }] of Object.entries(BENCHMARKS)) console.error(`  ${key.padEnd(10)} ${about}`)
+  process.exit(values.help ? 0 : 2)
+}
+const { run } = await benchmark.load()
+const result = await run({
+  say: (text) => void (values.json || console.error(text)),
+  ...(values.events === undefined ? {} : { events: Number(values.events) }),
+})
+if (!values.json) for (const [key, value] of Object.entries(result)) console.error(`${key.padEnd(24)} ${String(value)}`)
+console.log(JSON.stringify({ benchmark: name, ...result }))
+process.exit(0)
