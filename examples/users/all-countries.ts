@@ -7,6 +7,6 @@ const folder = new URL('./countries/', import.meta.url)
 export const allCountries: readonly Country[] = await Promise.all(
   readdirSync(folder)
     .filter((name) => name.endsWith('.ts'))
-    .sort()
+    .toSorted()
     .map(async (name) => ((await import(new URL(name, folder).href)) as { default: Country }).default),
 )

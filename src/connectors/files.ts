@@ -86,7 +86,7 @@ export async function scanFiles(
   )
   return versions
     .filter((version) => version !== undefined)
-    .sort((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : 0))
+    .toSorted((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : 0))
 }
 
 /** The first 32 hexadecimal digits of the SHA-256 of a file as it is on disk. Errors: as `readFile` on changed files. */

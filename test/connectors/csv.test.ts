@@ -131,7 +131,7 @@ describe('CSV', () => {
         const whole = await inPieces(csv, options, 1 << 20)
         expect(await inPieces(csv, options, size)).toEqual(whole)
         const lines = whole.map((record) => record.$line as number)
-        expect(lines).toEqual([...new Set(lines)].sort((x, y) => x - y))
+        expect(lines).toEqual([...new Set(lines)].toSorted((x, y) => x - y))
       }),
       { numRuns: 500 },
     )

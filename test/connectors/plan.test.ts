@@ -24,7 +24,7 @@ function mark(
   part: Partial<FileMark> & { file: string; etag: string },
   partition = 0,
 ): MarkedRange {
-  const mark: FileMark = {
+  const complete: FileMark = {
     kind: 'file',
     source: 's',
     bytes: 10,
@@ -35,7 +35,7 @@ function mark(
     records: 0,
     ...part,
   }
-  return { partition, offset, to, mark }
+  return { partition, offset, to, mark: complete }
 }
 
 describe('planning loads', () => {

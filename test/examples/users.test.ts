@@ -221,11 +221,8 @@ function expectNoPasswords(data: string): void {
     readFileSync(join(EXAMPLE, 'data', name), 'latin1')
       .split('\r\n')
       .filter((line) => line.includes('@'))
-      .map((line) =>
-        line
-          .match(/("[^"]*"|[^,]*)(,|$)/g)!
-          [index]!.replace(/,$/, '')
-          .replaceAll('"', ''),
+      .map(
+        (line) => [...line.matchAll(/("[^"]*"|[^,]*)(?:,|$)/g)].map((match) => match[1]!.replaceAll('"', ''))[index]!,
       ),
   )
   expect(passwords).toHaveLength(40)

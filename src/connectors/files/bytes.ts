@@ -1,6 +1,6 @@
 import { pipeline, Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
-import { MillraceError } from '../../base/errors.ts'
+import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { Disk } from '../../storage/disk.ts'
 import type { FileVersion } from '../files.ts'
 
@@ -19,7 +19,10 @@ export function isGzip(path: string): boolean {
 
 /** The content of a file in chunks, gunzipped when its name ends in `.gz`. Errors: as `readRaw`, and `invalid`/`bad-gzip`. */
 export async function* readContent(file: FileVersion, options: ReadOptions): AsyncGenerator<Buffer> {
-  if (!isGzip(file.path)) return yield* readRaw(file, options)
+  if (!isGzip(file.path)) {
+    yield* readRaw(file, options)
+    return
+  }
   const gunzip = createGunzip({ chunkSize: CHUNK_BYTES })
   const raw = readRaw(file, options)
   // The callback only keeps a failure from being thrown twice: iterating gunzip throws it.
@@ -86,7 +89,7 @@ function gzipError(error: unknown, file: FileVersion): unknown {
   return new MillraceError(
     'invalid',
     'bad-gzip',
-    `${file.file}: ${truncated ? 'the gzip data ends too early; the file is not complete' : `the gzip data is damaged (${(error as Error).message})`}.`,
+    `${file.file}: ${truncated ? 'the gzip data ends too early; the file is not complete' : `the gzip data is damaged (${messageOf(error)})`}.`,
     {
       hint: 'Deliver the file again, whole; what was read of it is then replaced.',
       context: { source: file.source, file: file.file },

@@ -55,10 +55,8 @@ export function expectFields(
 ): void {
   const comparables = new Set(found.map(comparable))
   const excluded = source.exclude?.find((name) => !comparables.has(comparable(name)))
-  const positions = ['$source', '$file', '$line']
-  const lacking = [...needed, ...mappedFields(source)].find(
-    (name) => !names.includes(name) && !positions.includes(name),
-  )
+  const known = new Set<string | undefined>([...names, '$source', '$file', '$line'])
+  const lacking = [...needed, ...mappedFields(source)].find((name) => !known.has(name))
   const name = excluded ?? lacking
   if (name === undefined) return
   const shown = found.map((text, i) => names[i] ?? fieldName(text))

@@ -1,4 +1,4 @@
-import { MillraceError } from '../../base/errors.ts'
+import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { FilesSource } from '../../project/source.ts'
 import type { FileVersion } from '../files.ts'
 import { FieldNames } from './fields.ts'
@@ -280,7 +280,7 @@ function problemOf(json: string): string | undefined {
   try {
     JSON.parse(json)
   } catch (error) {
-    const position = /position (\d+)/.exec((error as Error).message)?.[1]
+    const position = /position (\d+)/.exec(messageOf(error))?.[1]
     return `malformed JSON${position === undefined ? '' : ` at character ${Number(position) + 1}`}`
   }
   return json.startsWith('{') ? undefined : 'a JSON object is expected'

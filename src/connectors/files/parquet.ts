@@ -44,7 +44,7 @@ export async function* readParquet(
   let row = 0
   for await (const chunk of parquet.select(`concat_ws(',', ${members.join(', ')})`)) {
     throwIfCancelled(file, options.signal)
-    for (const [record] of chunk) writer.record(++row, record as string)
+    for (const [record] of chunk) writer.record(++row, String(record))
     yield row / parquet.rows
   }
   await expectUnchanged(file, options.disk)

@@ -136,8 +136,8 @@ function knownLoads(marks: readonly MarkedRange[]): Map<string, KnownLoad[]> {
     [...files].map(([key, loads]) => [
       key,
       [...loads]
-        .map(([load, parts]) => ({ load, parts: parts.sort((a, b) => a.mark.part - b.mark.part) }))
-        .sort((a, b) => a.load - b.load),
+        .map(([load, parts]) => ({ load, parts: parts.toSorted((a, b) => a.mark.part - b.mark.part) }))
+        .toSorted((a, b) => a.load - b.load),
     ]),
   )
 }
