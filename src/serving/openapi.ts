@@ -23,7 +23,7 @@ export async function registerOpenApi(app: FastifyInstance, platform: Platform, 
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
       security: needsToken ? [{ token: [] }] : [],
     },
-    refResolver: { buildLocalReference: (json) => String(json['$id']) },
+    refResolver: { buildLocalReference: (json) => json['$id'] as string },
   })
   addSchemas(app)
 }

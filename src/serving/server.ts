@@ -128,6 +128,7 @@ async function build(
     controlRoute(guarded, platform, access)
   })
   publishRequests(app)
+  endConnectionsWhenClosing(app)
   await app.ready()
   return app
 }
@@ -179,6 +180,17 @@ function publishRequests(app: FastifyInstance): void {
       ...(error === undefined ? {} : { error }),
     }
     requestChannel.publish(event)
+  })
+}
+
+/** A connection whose request was under way when the server began to close would otherwise be kept alive. */
+function endConnectionsWhenClosing(app: FastifyInstance): void {
+  let closing = false
+  app.addHook('preClose', async () => {
+    closing = true
+  })
+  app.addHook('onResponse', async () => {
+    if (closing) setImmediate(() => app.server.closeIdleConnections())
   })
 }
 

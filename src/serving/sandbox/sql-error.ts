@@ -41,12 +41,16 @@ const CAUSED_BY_SQL = new Set([
   'Syntax',
 ])
 
+/** As DuckDB, the C++ allocator, Node's buffers and V8's strings say it. */
+const OUT_OF_MEMORY =
+  /Out of Memory|bad_alloc|bad allocation|failed to allocate|allocation failed|Invalid string length/i
+
 /** What an error of DuckDB means for whoever sent the SQL. */
 export function sqlError(error: unknown, sql: string): MillraceError {
   if (error instanceof MillraceError) return error
   const text = messageOf(error)
   const report = readReport(text)
-  if (report?.exception_type === 'Out of Memory' || /Out of Memory|bad_alloc|bad allocation/i.test(text)) {
+  if (report?.exception_type === 'Out of Memory' || OUT_OF_MEMORY.test(text)) {
     return memoryExceeded()
   }
   if (report?.exception_type === 'INTERRUPT' || /Interrupted/i.test(text)) {
