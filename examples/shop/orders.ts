@@ -32,7 +32,7 @@ export const orders = stream('orders', {
       ordered_at: 'InvoiceDate',
       unit_price: 'UnitPrice',
       // Delivered as 17850.0: it went through a spreadsheet.
-      customer_id: sql`regexp_replace("CustomerID", '\.0$', '')`,
+      customer_id: sql`regexp_replace("CustomerID", '[.]0$', '')`,
       country: 'Country',
     },
   }),

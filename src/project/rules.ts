@@ -397,14 +397,14 @@ function checkSource(source: Source, fields: readonly Field[], local: Reporter):
       )
   }
   if (source.every !== undefined) local.duration(source.every, `every of source '${source.name}'`)
-  if (source.encoding !== undefined) {
+  if (source.encoding !== undefined && !/^(cp|ibm-?)(437|850)$/i.test(source.encoding)) {
     try {
       new TextDecoder(source.encoding)
     } catch {
       local.report(
         'bad-encoding',
         `source '${source.name}' has encoding '${source.encoding}'.`,
-        "Use a label of the WHATWG Encoding Standard, such as 'windows-1252'.",
+        "Use a label of the WHATWG Encoding Standard, such as 'windows-1252', or the DOS code pages 'cp437' and 'cp850'.",
       )
     }
   }

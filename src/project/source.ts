@@ -21,7 +21,7 @@ export interface FilesOptions<Name extends string = string> extends TextFormats 
   path: string
   /** Taken from the extension when not given (`.gz` is looked through). */
   format?: FileFormat
-  /** Any label of the WHATWG Encoding Standard: `utf-8` (default), `windows-1252`, `utf-16le` … A byte-order mark wins. */
+  /** Any label of the WHATWG Encoding Standard (`utf-8` by default, `windows-1252`, `utf-16le` …), `cp437` or `cp850`. A byte-order mark wins. */
   encoding?: string
   /** CSV: `,` when not given. */
   delimiter?: string

@@ -98,7 +98,9 @@ function tag(strings: TemplateStringsArray, ...parts: SqlPart[]): SqlTemplate {
       )
     }
   })
-  return new SqlTemplate([...strings], parts)
+  // As written: a backslash belongs to SQL's regular expressions, not to JavaScript.
+  const raw = strings.raw.map((text) => text.replaceAll('\\`', '`').replaceAll('\\${', '${'))
+  return new SqlTemplate(raw, parts)
 }
 
 /** A SQL template: sql`select … from ${orders}`. */

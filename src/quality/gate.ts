@@ -79,20 +79,19 @@ export function compileGate(stream: Stream, relation: (dataset: Dataset) => stri
     },
     diagnose(file) {
       const failures = [
-        ...(stream.sources.length > 0
-          ? [failure(`"${HIDDEN.reject}" IS NULL`, "'unreadable'", `"${HIDDEN.reject}"`)]
-          : []),
         ...(stream.unknown === 'quarantine'
           ? [failure('"$unknown" IS NULL', "'unknown_field'", `'fields that are not columns: ' || "$unknown"`)]
           : []),
         ...stream.fields.map((field) => typeFailure(field)),
         ...rules.map((rule) => failure(rule.condition, quoteLiteral(rule.name), rule.reason)),
       ]
-      const origin =
-        stream.sources.length > 0
-          ? [`"${HIDDEN.source}"`, `"${HIDDEN.file}"`, `"${HIDDEN.line}"`, `"${HIDDEN.raw}"`]
-          : []
-      return `SELECT list_filter([${failures.join(', ')}], lambda f: f IS NOT NULL) AS failures${origin.map((o) => `, ${o}`).join('')} FROM (${typedColumns(file)})`
+      const list = `list_filter([${failures.join(', ')}], lambda f: f IS NOT NULL)`
+      const from = `FROM (${typedColumns(file)})`
+      if (stream.sources.length === 0) return `SELECT ${list} AS failures ${from}`
+      // A record that could not be framed has no fields: that they are missing says nothing.
+      const { source, file: name, line, reject, raw } = HIDDEN
+      const unreadable = `CASE WHEN "${reject}" IS NOT NULL THEN [['unreadable', "${reject}"]] ELSE ${list} END`
+      return `SELECT ${unreadable} AS failures, "${source}", "${name}", "${line}", "${raw}" ${from}`
     },
   }
 }

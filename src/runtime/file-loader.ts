@@ -68,6 +68,8 @@ export async function loadFiles(runner: StreamRunner, options: LoadOptions): Pro
     }
   }
   const plan = planLoads(present, runner.log.marks())
+  // A file that could not be read is not gone.
+  const unread = new Set(failed.map((f) => f.file))
   const loaded: string[] = []
   const changed: string[] = []
   const bytesTotal = plan.loads.reduce((sum, load) => sum + load.version.bytes, 0)
@@ -99,7 +101,7 @@ export async function loadFiles(runner: StreamRunner, options: LoadOptions): Pro
     loaded,
     changed,
     unchanged: plan.unchanged.length,
-    removed: plan.removed.map((file) => file.file),
+    removed: plan.removed.map((file) => file.file).filter((file) => !unread.has(file)),
     unmatched,
     failed,
     records: done.records,

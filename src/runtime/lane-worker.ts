@@ -1,6 +1,5 @@
 import { createReadStream } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
-import { createInterface } from 'node:readline'
 import { parentPort, workerData } from 'node:worker_threads'
 import { createZstdDecompress } from 'node:zlib'
 import type { DuckDBConnection } from '@duckdb/node-api'
@@ -211,21 +210,35 @@ interface Diagnosis {
 /** The text of the records at these ascending offsets. */
 async function readLines(job: BatchJob, offsets: readonly number[]): Promise<string[]> {
   const file = createReadStream(job.segment.path, { highWaterMark: 1 << 20 })
-  const input = job.segment.compressed ? file.pipe(createZstdDecompress()) : file
   const headers = new Set(job.headerLines)
   const found: string[] = []
-  let line = 0
-  let ordinal = 0
-  for await (const text of createInterface({ input, crlfDelay: Infinity })) {
+  let [line, ordinal] = [0, 0]
+  for await (const text of linesOf(job.segment.compressed ? file.pipe(createZstdDecompress()) : file)) {
     if (headers.has(line++)) continue
     const offset = job.offsets?.[ordinal] ?? job.segment.from + ordinal
-    if (offset === offsets[found.length]) found.push(text)
+    if (offset === offsets[found.length]) found.push(text.toString('utf8'))
     ordinal++
     if (found.length === offsets.length) break
   }
   file.destroy()
   assert(found.length === offsets.length, 'every failed record is in its segment')
   return found
+}
+
+/** Lines end at a line feed and nowhere else: node:readline would also split at U+2028. */
+async function* linesOf(input: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let rest: Buffer[] = []
+  for await (const chunk of input) {
+    let from = 0
+    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
+      const tail = chunk.subarray(from, end)
+      yield rest.length === 0 ? tail : Buffer.concat([...rest, tail])
+      rest = []
+      from = end + 1
+    }
+    if (from < chunk.length) rest.push(chunk.subarray(from))
+  }
+  if (rest.length > 0) yield Buffer.concat(rest)
 }
 
 if (parentPort) {

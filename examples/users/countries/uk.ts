@@ -30,8 +30,8 @@ export default country({
   education: { framework: 'RQF', levels },
   users: {
     path: 'data/UK User Data.csv',
-    // Delivered as windows-1252, but saved as "CSV (MS-DOS)": the pound sign is byte 9C, which windows-1252 reads as œ. No other byte differs.
-    encoding: 'windows-1252',
+    // Saved as "CSV (MS-DOS)": the pound sign is byte 9C. No other byte is beyond ASCII.
+    encoding: 'cp850',
     nulls: ['', '-', 'na', 'none', 'blank', '{NULL}'],
     exclude: ['Password'],
     map: {
@@ -58,7 +58,7 @@ export default country({
       mobile: phoneNumber('Mobile', '+44', '0'),
       education: 'RQF',
       education_level: educationLevel('RQF', levels),
-      salary: yearly('Salary', salariesPerYear, { sign: 'œ', group: ',', decimal: '.' }),
+      salary: yearly('Salary', salariesPerYear, { sign: '£', group: ',', decimal: '.' }),
       website_visits: 'Website Visits last 30 days',
     },
   },
