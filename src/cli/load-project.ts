@@ -1,66 +1,169 @@
 import { registerHooks } from 'node:module'
-import { basename, join, relative, resolve } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { glob } from 'tinyglobby'
 import { MillraceError, messageOf } from '../base/errors.ts'
+import { didYouMean } from '../base/suggest.ts'
 import type { Config } from '../project/config.ts'
 import { type Declaration, isDeclaration } from '../project/dataset.ts'
 import { Project } from '../project/project.ts'
 import { systemDisk } from '../storage/disk.ts'
+import { checkConfig } from './check-config.ts'
+import { ProjectProblems } from './report-error.ts'
 
-const CONFIG = 'millrace.config.ts'
+export const CONFIG_FILE = 'millrace.config.ts'
+
+/** A project as far as its files load, and what is wrong with the files or the declarations. */
+export interface LoadedProject {
+  readonly project: Project
+  readonly problems: readonly MillraceError[]
+}
 
 /**
  * Loads a project folder: its configuration, and everything its TypeScript files export for Millrace.
  *
- * Errors: `invalid`/`no-project`, `invalid`/`bad-project-file` naming the file that does not load.
+ * Errors: `invalid`/`no-project`; `invalid`/`bad-project` with all files that do not load. What is wrong with the
+ * declarations is in the project's `problems`.
  */
 export async function loadProject(directory: string): Promise<Project> {
-  const root = resolve(directory)
-  const configPath = join(root, CONFIG)
-  if ((await systemDisk.stat(configPath)) === undefined) {
-    throw new MillraceError('invalid', 'no-project', `${root} is not a Millrace project: it has no ${CONFIG}.`, {
-      hint: 'Name a project with --project DIR, or make one with `millrace init DIR`.',
-    })
-  }
-  useThisMillrace()
-  const config = ((await load(configPath, root)).default ?? {}) as Config
-  const include = config.include ?? ['**/*.ts']
+  const { project, fileProblems } = await load(directory)
+  if (fileProblems.length > 0) throw new ProjectProblems(project.directory, fileProblems)
+  return project
+}
+
+/** As `loadProject`, but goes on with the files that load. Errors: `invalid`/`no-project`. */
+export async function readProject(directory: string): Promise<LoadedProject> {
+  const { project, fileProblems } = await load(directory)
+  if (fileProblems.length === 0) return { project, problems: project.problems }
+  // A file that does not load leaves gaps that are no mistakes of the others.
+  return { project, problems: [...fileProblems, ...project.problems.filter(({ code }) => code !== 'not-exported')] }
+}
+
+/** The files of a project that declare something. Absolute paths, sorted. */
+export async function projectFiles(root: string, include: readonly string[] = ['**/*.ts']): Promise<string[]> {
   const files = await glob([...include], {
     cwd: root,
     absolute: true,
-    ignore: ['**/node_modules/**', '**/dist/**', '**/.*/**', '**/*.test.ts', '**/*.d.ts', CONFIG],
+    ignore: ['**/node_modules/**', '**/dist/**', '**/.*/**', '**/*.test.ts', '**/*.d.ts', CONFIG_FILE],
   })
-  const declarations = new Set<Declaration>()
-  for (const file of files.sort()) {
-    for (const value of Object.values(await load(file, root))) {
-      for (const item of Array.isArray(value) ? value : [value]) if (isDeclaration(item)) declarations.add(item)
-    }
-  }
-  if (declarations.size === 0) {
-    throw new MillraceError('invalid', 'empty-project', `No file of ${root} exports a stream, table or endpoint.`, {
-      hint: "Write `export const events = stream('events', { … })` in a .ts file of the project.",
-    })
-  }
-  return new Project({ name: config.name ?? basename(root), directory: root, config, declarations: [...declarations] })
+  return files.sort()
 }
 
-async function load(file: string, root: string): Promise<Record<string, unknown>> {
+async function load(root: string): Promise<{ project: Project; fileProblems: readonly MillraceError[] }> {
+  const configPath = join(root, CONFIG_FILE)
+  if ((await systemDisk.stat(configPath)) === undefined) {
+    throw new MillraceError('invalid', 'no-project', `${root} is not a Millrace project: it has no ${CONFIG_FILE}.`, {
+      hint: 'Name a project with --project DIR, or make one with `millrace init DIR`.',
+      context: { path: root },
+    })
+  }
+  useThisMillrace()
+  const problems: MillraceError[] = []
+  const config = await loadConfig(configPath, root, problems)
+  const declarations = new Set<Declaration>()
+  for (const file of await projectFiles(root, config.include)) {
+    const exported = await exportsOf(file, root, problems)
+    for (const value of Object.values(exported))
+      for (const item of Array.isArray(value) ? value : [value]) if (isDeclaration(item)) declarations.add(item)
+  }
+  if (declarations.size === 0 && problems.length === 0) {
+    const hint = "Write `export const events = stream('events', { … })` in a .ts file of the project."
+    problems.push(
+      new MillraceError('invalid', 'empty-project', `No file of ${root} exports a stream, table or endpoint.`, {
+        hint,
+        context: { path: root },
+      }),
+    )
+  }
+  const name = config.name ?? basename(root)
+  return {
+    project: new Project({ name, directory: root, config, declarations: [...declarations] }),
+    fileProblems: problems,
+  }
+}
+
+async function loadConfig(path: string, root: string, problems: MillraceError[]): Promise<Config> {
+  const before = problems.length
+  const exported = await exportsOf(path, root, problems)
+  if (problems.length > before) return {}
+  const found = checkConfig(exported['default'], path)
+  problems.push(...found)
+  return found.length === 0 ? (exported['default'] as Config) : {}
+}
+
+/** What a file exports; nothing, and a problem more, when it does not load. */
+async function exportsOf(file: string, root: string, problems: MillraceError[]): Promise<Record<string, unknown>> {
   try {
     return (await import(pathToFileURL(file).href)) as Record<string, unknown>
   } catch (error) {
-    if (error instanceof MillraceError) throw error
-    const name = relative(root, file)
-    const cycle = error instanceof ReferenceError && /before initialization/.test(error.message)
-    const place = error instanceof Error ? /(?:file:\/\/)?(\/[^\s()]+?\.ts):(\d+)/.exec(error.stack ?? '') : null
-    throw new MillraceError('invalid', cycle ? 'cycle' : 'bad-project-file', `${name} cannot be loaded: ${messageOf(error)}`, {
-      hint: cycle
-        ? 'Two files import each other, or a declaration is used above the line that makes it. Move one of the declarations.'
-        : 'Correct the file; only TypeScript that Node can strip types from is allowed (no enums, no namespaces).',
-      context: { file: place?.[1] ?? file, line: place?.[2] === undefined ? undefined : Number(place[2]) },
+    const problem = fileProblem(error, file, root)
+    // Everything that imports a broken file fails with its error.
+    const isNew = problems.every((known) => known.message !== problem.message)
+    if (isNew) problems.push(problem)
+    return {}
+  }
+}
+
+function fileProblem(error: unknown, file: string, root: string): MillraceError {
+  const place = placeOf(error) ?? { file, line: undefined }
+  const context = { file: place.file, line: place.line }
+  const name = relative(root, place.file)
+  if (error instanceof MillraceError)
+    return new MillraceError(error.kind, error.code, `${name}: ${error.message}`, {
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      context: { ...error.context, ...context },
       cause: error,
     })
-  }
+  const cycle = error instanceof ReferenceError && /before initialization/.test(error.message)
+  return new MillraceError(
+    'invalid',
+    cycle ? 'cycle' : 'bad-project-file',
+    `${name} cannot be loaded: ${reasonOf(error)}.`,
+    {
+      hint: cycle
+        ? 'Two files import each other, or a declaration is used above the line that makes it. Move one of the declarations.'
+        : hintOf(error),
+      context,
+      cause: error,
+    },
+  )
+}
+
+/** The first line of the message; TypeScript's errors go on with a picture of the line. */
+function reasonOf(error: unknown): string {
+  const lines = messageOf(error)
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '')
+  const first = lines.find((line) => !/^[│╭╰─x×\d\s|`,.]*$/.test(line)) ?? messageOf(error)
+  return first.replace(/^[x×]\s+/, '').replace(/\.$/, '')
+}
+
+function hintOf(error: unknown): string {
+  const message = messageOf(error)
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const missing =
+    /'millrace' does not provide an export named '(\w+)'|requested module '(?:millrace|[^']*\/index\.[tj]s)' does not provide an export named '(\w+)'/.exec(
+      message,
+    )
+  if (missing) return didYouMean(missing[1] ?? missing[2]!, SDK_NAMES)
+  if (code === 'ERR_MODULE_NOT_FOUND')
+    return 'Check the path, with its extension (.ts), or install the package in the project.'
+  if (code === 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX')
+    return 'Node strips types and does no more: write a union or an object instead of an enum, a module instead of a namespace.'
+  return 'Correct the file.'
+}
+
+const SDK_NAMES = ['stream', 'table', 'check', 'endpoint', 'source', 'sql', 't', 'defineConfig']
+
+/** Where an error came from: the first project file in its stack. */
+function placeOf(error: unknown): { file: string; line: number } | undefined {
+  const stack = error instanceof Error ? (error.stack ?? '') : ''
+  const here = new URL('..', import.meta.url).pathname
+  for (const [, file, line] of stack.matchAll(/(?:file:\/\/)?(\/[^\s():]+?\.[mc]?[tj]s):(\d+)/g))
+    if (!file!.startsWith(here) && !file!.includes('/node_modules/'))
+      return { file: decodeURI(file!), line: Number(line) }
+  return undefined
 }
 
 let hooked = false
@@ -71,6 +174,7 @@ function useThisMillrace(): void {
   hooked = true
   const sdk = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : '../index.js', import.meta.url).href
   registerHooks({
-    resolve: (specifier, context, next) => (specifier === 'millrace' ? { url: sdk, shortCircuit: true } : next(specifier, context)),
+    resolve: (specifier, context, next) =>
+      specifier === 'millrace' ? { url: sdk, shortCircuit: true } : next(specifier, context),
   })
 }

@@ -1,0 +1,66 @@
+#!/usr/bin/env node
+// Starts Millrace on a Node that is new enough: the one running, else the one of the npm package `node`.
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+const here = dirname(fileURLToPath(import.meta.url))
+const root = dirname(here)
+// A checkout runs its sources, so that a build left behind is never taken for them.
+const source = join(root, 'src', 'cli', 'main.ts')
+const main = existsSync(source) ? source : join(root, 'dist', 'cli', 'main.js')
+
+// Group commits wait in the thread pool, one thread each: four would make streams wait for each other.
+process.env.UV_THREADPOOL_SIZE ??= '16'
+
+if (isEnough(process.versions.node)) {
+  const { runProcess } = await import(pathToFileURL(main).href)
+  await runProcess()
+} else {
+  const node = bundledNode()
+  if (node === undefined) {
+    process.stderr.write(
+      `error: Millrace needs Node 22.18 or newer, and this is ${process.versions.node}.\n` +
+        '  hint  Install a newer Node, or put one beside Millrace with: npm install --save-dev node@24\n',
+    )
+    process.exit(1)
+  }
+  runWith(node)
+}
+
+function isEnough(version) {
+  const [major, minor] = version.split('.').map(Number)
+  return major > 22 || (major === 22 && minor >= 18)
+}
+
+/** The binary of the npm package `node`, looked for from here and from the working directory upwards. */
+function bundledNode() {
+  for (const start of [here, process.cwd()]) {
+    for (let at = start; ; at = dirname(at)) {
+      const manifest = join(at, 'node_modules', 'node', 'package.json')
+      const binary = join(at, 'node_modules', 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
+      if (existsSync(binary) && isEnough(JSON.parse(readFileSync(manifest, 'utf8')).version)) return binary
+      if (at === dirname(at)) break
+    }
+  }
+  return undefined
+}
+
+/** Runs this file again; signals go through, and the exit code or signal comes back. */
+function runWith(node) {
+  const stdio = ['inherit', 'inherit', 'inherit', ...(process.send ? ['ipc'] : [])]
+  const child = spawn(node, [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'])
+    process.on(signal, () => child.kill(signal))
+  if (process.send) process.on('disconnect', () => child.disconnect())
+  child.on('error', (error) => {
+    process.stderr.write(`error: ${node} cannot be run: ${error.message}\n`)
+    process.exit(1)
+  })
+  child.on('exit', (code, signal) => {
+    if (signal === null) process.exit(code)
+    process.removeAllListeners(signal)
+    process.kill(process.pid, signal)
+  })
+}

@@ -1,0 +1,36 @@
+import { JSON_OPTION, PROJECT_OPTIONS, command } from '../command.ts'
+import { homeOf } from '../home.ts'
+import { openReader } from '../reader.ts'
+import { nearPath } from '../report-error.ts'
+import { statusTable } from '../status-table.ts'
+
+export default command({
+  summary: 'Show the state of every dataset.',
+  usage: '[options]',
+  details: `For a stream: records received = accepted + duplicates + quarantined, and how many are not processed yet (lag). For a
+table: its rows, and how many of its inputs have changed since (lag). Exit code 1 when a dataset is blocked or failed.`,
+  options: { ...PROJECT_OPTIONS, ...JSON_OPTION },
+  arguments: { min: 0, max: 0 },
+  examples: [
+    'millrace status --project examples/shop',
+    `millrace status --json | jq '.datasets[] | select(.state != "ok")'`,
+  ],
+  async run(options, effects) {
+    const { out, err, cwd } = effects
+    const home = homeOf(options, effects)
+    const reader = await openReader(home, effects)
+    try {
+      const datasets = await reader.datasets()
+      if (options.json) out.write(`${JSON.stringify({ datasets })}\n`)
+      else {
+        out.write(`${statusTable(datasets, out)}\n`)
+        err.write(
+          `${err.style('dim', reader.url === undefined ? `no server runs on ${nearPath(home.data, cwd)}` : `served at ${reader.url}`)}\n`,
+        )
+      }
+      return datasets.some(({ state }) => state === 'blocked' || state === 'failed') ? 1 : 0
+    } finally {
+      await reader.close()
+    }
+  },
+})

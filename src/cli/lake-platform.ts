@@ -1,0 +1,172 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { MillraceError } from '../base/errors.ts'
+import { Database } from '../engine/duckdb/database.ts'
+import { Lake } from '../lake/lake.ts'
+import type { LakeTable } from '../lake/table.ts'
+import type { Dataset } from '../project/dataset.ts'
+import { type Project, checkInputsOf, inputsOf } from '../project/project.ts'
+import { bindProject } from '../runtime/bind.ts'
+import type { StepState } from '../runtime/scheduler.ts'
+import { type Observed, datasetDetail, datasetStatuses } from '../runtime/status.ts'
+import { LAYERS, newestStep } from '../runtime/warehouse.ts'
+import type { DatasetDetail, DatasetStatus, Platform, Relation } from '../serving/platform.ts'
+import type { Effects } from './effects.ts'
+import type { Home } from './home.ts'
+import { logExtents } from './log-end.ts'
+import { absentTable, publishedRelation, quarantineRelation, quarantinedStream, relationNames } from './platform.ts'
+
+/** What serving can see of a project that does not run: its lake, as it lies on disk. Changes nothing and takes no lock. */
+export class LakePlatform implements Platform {
+  readonly #project: Project
+  readonly #home: Home
+  readonly #effects: Effects
+  readonly #tables: ReadonlyMap<string, LakeTable>
+  readonly #quarantines: ReadonlyMap<string, LakeTable | undefined>
+
+  private constructor(
+    project: Project,
+    home: Home,
+    effects: Effects,
+    tables: ReadonlyMap<string, LakeTable>,
+    quarantines: ReadonlyMap<string, LakeTable | undefined>,
+  ) {
+    this.#project = project
+    this.#home = home
+    this.#effects = effects
+    this.#tables = tables
+    this.#quarantines = quarantines
+  }
+
+  static async open(project: Project, home: Home, effects: Effects): Promise<LakePlatform> {
+    const { disk, clock } = effects
+    const lake = new Lake({ root: join(home.data, 'lake'), disk, clock })
+    const found = await Promise.all(
+      project.order.map(async ({ kind, name }) => [name, await lake.load({ namespace: LAYERS[kind], name })] as const),
+    )
+    const missing = found.some(([, table]) => table === undefined)
+    const absent = missing ? await absentTables(project) : new Map<string, LakeTable>()
+    const tables = new Map(found.map(([name, table]) => [name, table ?? absent.get(name)!]))
+    const streams = project.order.filter(({ kind }) => kind === 'stream')
+    const quarantines = await Promise.all(
+      streams.map(async ({ name }) => [name, await lake.load({ namespace: LAYERS.quarantine, name })] as const),
+    )
+    return new LakePlatform(project, home, effects, tables, new Map(quarantines))
+  }
+
+  get project(): string {
+    return this.#project.name
+  }
+
+  notReady(): string | undefined {
+    return undefined
+  }
+
+  async append(): Promise<never> {
+    throw readOnly()
+  }
+
+  async control(): Promise<never> {
+    throw readOnly()
+  }
+
+  async datasets(): Promise<DatasetStatus[]> {
+    return datasetStatuses(this.#project.order, await this.#observe())
+  }
+
+  async dataset(name: string): Promise<DatasetDetail> {
+    return datasetDetail(this.#project.dataset(name), this.#project.readers(name), await this.#observe())
+  }
+
+  endpoints() {
+    return [...this.#project.endpoints.values()]
+  }
+
+  streamNames(): readonly string[] {
+    return [...this.#quarantines.keys()]
+  }
+
+  relationNames(): readonly string[] {
+    return relationNames(this.#tables.keys(), this.#quarantines.keys())
+  }
+
+  async relation(name: string): Promise<Relation> {
+    const stream = quarantinedStream(name, this.#tables)
+    if (stream !== undefined) return this.quarantine(stream)
+    return publishedRelation(name, this.#tables.get(this.#project.dataset(name).name)!, this.#lake)
+  }
+
+  quarantine(name: string): Promise<Relation> {
+    return quarantineRelation(name, this.#quarantines.get(this.#project.dataset(name).name), this.#lake)
+  }
+
+  get #lake(): string {
+    return join(this.#home.data, 'lake')
+  }
+
+  async #observe(): Promise<Observed> {
+    const lags = new Map(
+      await Promise.all(this.streamNames().map(async (name) => [name, await this.#lag(name)] as const)),
+    )
+    const lakeTable = (name: string) => this.#tables.get(name)!
+    return {
+      nowMs: this.#effects.clock.now(),
+      lakeTable,
+      streamLag: (name) => lags.get(name)!,
+      stateOf: () => ({ state: 'ok' }),
+      heldBy: (dataset) => heldBy(dataset, lakeTable),
+    }
+  }
+
+  async #lag(stream: string): Promise<number> {
+    const offsets = newestStep(this.#tables.get(stream)!)?.record.offsets
+    const extents = await logExtents(this.#effects.disk, join(this.#home.data, 'log', stream))
+    return extents.reduce((sum, { from, to }, i) => sum + Math.max(0, to - (offsets?.[i] ?? from)), 0)
+  }
+}
+
+/** Stand-ins for the tables of datasets that have never run, with the columns they will have. */
+async function absentTables(project: Project): Promise<Map<string, LakeTable>> {
+  const database = await Database.open({
+    threads: 1,
+    memory: 256 * 1024 ** 2,
+    temporary: join(tmpdir(), `millrace-bind-${process.pid}`),
+  })
+  try {
+    const { fields, problems } = await bindProject(project, database)
+    if (problems[0]) throw problems[0]
+    return new Map([...fields].map(([name, columns]) => [name, absentTable(columns)]))
+  } finally {
+    database.close()
+  }
+}
+
+/** Something a dataset reads, however far up, whose newest snapshot its audits hold back. */
+function heldBy(
+  dataset: Dataset,
+  lakeTable: (name: string) => LakeTable,
+): { dataset: Dataset; state: StepState } | undefined {
+  const seen = new Set<Dataset>()
+  const visit = (at: Dataset): { dataset: Dataset; state: StepState } | undefined => {
+    for (const input of [...inputsOf(at), ...checkInputsOf(at)]) {
+      if (seen.has(input)) continue
+      seen.add(input)
+      const newest = newestStep(lakeTable(input.name))
+      const failed =
+        newest && !newest.published
+          ? newest.record.audits?.find(({ passed, severity }) => !passed && severity === 'block')
+          : undefined
+      if (failed) return { dataset: input, state: { state: 'blocked', reason: `${failed.check}: ${failed.message}` } }
+      const further = visit(input)
+      if (further) return further
+    }
+    return undefined
+  }
+  return visit(dataset)
+}
+
+function readOnly(): MillraceError {
+  return new MillraceError('denied', 'read-only', 'The data is only looked at.', {
+    hint: 'Start the project to write to it.',
+  })
+}

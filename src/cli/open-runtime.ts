@@ -1,0 +1,38 @@
+import { randomBytes } from 'node:crypto'
+import { MillraceError } from '../base/errors.ts'
+import type { Project } from '../project/project.ts'
+import { Runtime } from '../runtime/runtime.ts'
+import type { Effects } from './effects.ts'
+import type { Home } from './home.ts'
+import { planProject } from './plan-project.ts'
+import { ProjectProblems, reportError } from './report-error.ts'
+
+export interface OpenOptions {
+  readonly project: Project
+  readonly home: Home
+  /** Tables may refresh without rest. */
+  readonly eager: boolean
+  readonly json: boolean
+}
+
+/**
+ * Opens the runtime of a project; the caller holds the lock of its data directory. When a write or fsync fails later on,
+ * the process says why and ends: what is acknowledged is in the log, and nothing more may be acknowledged.
+ *
+ * Errors: `invalid`/`bad-project` with everything wrong with the project; those of `Runtime.open`.
+ */
+export async function openRuntime({ project, home, eager, json }: OpenOptions, effects: Effects): Promise<Runtime> {
+  const { clock, disk } = effects
+  const run = `${new Date(clock.now()).toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${randomBytes(3).toString('hex')}`
+  const onFatal = (error: MillraceError) => {
+    reportError(error, effects, json)
+    process.exit(1)
+  }
+  try {
+    return await Runtime.open({ project, dataDirectory: home.data, clock, disk, run, eager, onFatal })
+  } catch (error) {
+    if (!(error instanceof MillraceError) || error.kind !== 'invalid') throw error
+    const { problems } = await planProject(home.project)
+    throw problems.length > 0 ? new ProjectProblems(home.project, problems) : error
+  }
+}

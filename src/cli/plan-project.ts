@@ -1,0 +1,43 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { MillraceError } from '../base/errors.ts'
+import { Database } from '../engine/duckdb/database.ts'
+import type { Project } from '../project/project.ts'
+import { type BoundProject, bindProject } from '../runtime/bind.ts'
+import { readProject } from './load-project.ts'
+
+export interface Plan {
+  readonly project: Project
+  readonly bound: BoundProject
+  /** Everything wrong with files, declarations and SQL. */
+  readonly problems: readonly MillraceError[]
+}
+
+const MEMORY_BYTES = 256 * 1024 ** 2
+
+/** Finds everything that is wrong with a project, without data. Errors: `invalid`/`no-project`. */
+export async function planProject(directory: string): Promise<Plan> {
+  const { project, problems } = await readProject(directory)
+  const database = await Database.open({
+    threads: 1,
+    memory: MEMORY_BYTES,
+    temporary: join(tmpdir(), `millrace-plan-${process.pid}`),
+  })
+  try {
+    const bound = await bindProject(project, database)
+    // bindProject starts from the project's own problems, some of which follow from files that do not load.
+    const sql = bound.problems.filter((problem) => !project.problems.includes(problem))
+    return { project, bound, problems: distinct([...problems, ...sql]) }
+  } finally {
+    database.close()
+  }
+}
+
+/** One mistake may be found in several ways; the first tells it best. */
+function distinct(problems: readonly MillraceError[]): MillraceError[] {
+  const seen = new Set<string>()
+  return problems.filter(({ message, context }) => {
+    const said = `${String(context['dataset'])}: ${message.split(': ').at(-1)}`
+    return !seen.has(said) && seen.add(said)
+  })
+}

@@ -1,0 +1,143 @@
+import { join } from 'node:path'
+import type { IdentifiedField } from '../project/columns.ts'
+import { assignIds } from '../lake/schema.ts'
+import type { LakeTable } from '../lake/table.ts'
+import type { Endpoint } from '../project/endpoint.ts'
+import { QUARANTINE_FIELDS } from '../quality/quarantine.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import { datasetDetail, datasetStatuses, observe } from '../runtime/status.ts'
+import { relationOf } from '../runtime/warehouse.ts'
+import type { DatasetDetail, DatasetStatus, IncomingBatch, Platform, Relation } from '../serving/platform.ts'
+import { carryOut } from './control.ts'
+
+/** What serving sees of a running project. */
+export class RuntimePlatform implements Platform {
+  readonly #runtime: Runtime
+  /** What the platform waits for; undefined when it is ready. */
+  waitingFor: string | undefined = 'the project starts'
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime
+  }
+
+  get project(): string {
+    return this.#runtime.project.name
+  }
+
+  notReady(): string | undefined {
+    return this.waitingFor
+  }
+
+  append(stream: string, batch: IncomingBatch): Promise<{ received: number; repeated: boolean }> {
+    return this.#runtime.append(stream, batch)
+  }
+
+  async datasets(): Promise<DatasetStatus[]> {
+    return datasetStatuses(this.#runtime.project.order, observe(this.#runtime))
+  }
+
+  async dataset(name: string): Promise<DatasetDetail> {
+    const { project } = this.#runtime
+    return datasetDetail(project.dataset(name), project.readers(name), observe(this.#runtime))
+  }
+
+  endpoints(): readonly Endpoint[] {
+    return [...this.#runtime.project.endpoints.values()]
+  }
+
+  streamNames(): readonly string[] {
+    return [...this.#runtime.streams.keys()]
+  }
+
+  relationNames(): readonly string[] {
+    return relationNames(this.#runtime.project.datasets.keys(), this.streamNames())
+  }
+
+  async relation(name: string): Promise<Relation> {
+    const runner = this.#runtime.streams.get(name)
+    if (runner === undefined) {
+      const stream = quarantinedStream(name, this.#runtime.project.datasets)
+      return stream === undefined
+        ? publishedRelation(name, this.#runtime.lakeTable(name), this.#lake)
+        : this.quarantine(stream)
+    }
+    const { files, version, rows } = await runner.hot()
+    return {
+      name,
+      // Hot rows are counted from the start of this process: another one's count says nothing of them.
+      version: version.endsWith('.0') ? version : `${version}.${this.#runtime.options.run}`,
+      fields: runner.table.fields,
+      sql: relationOf(runner.table, files),
+      directories: [this.#lake],
+      rows,
+      release: () => undefined,
+    }
+  }
+
+  async quarantine(name: string): Promise<Relation> {
+    return quarantineRelation(name, this.#runtime.stream(name).quarantine, this.#lake)
+  }
+
+  async control(
+    verb: string,
+    input: Record<string, unknown>,
+    progress: (event: Record<string, unknown>) => void,
+  ): Promise<unknown> {
+    return verb === 'ping' ? { pid: process.pid } : carryOut(this.#runtime, verb, input, progress)
+  }
+
+  get #lake(): string {
+    return join(this.#runtime.options.dataDirectory, 'lake')
+  }
+}
+
+const QUARANTINE = '__quarantine'
+
+/** What SQL calls the quarantine of a stream. */
+export function quarantineName(stream: string): string {
+  return stream + QUARANTINE
+}
+
+/** What SQL may refer to: every dataset, and the quarantine of stream `orders` as `orders__quarantine`. */
+export function relationNames(datasets: Iterable<string>, streams: Iterable<string>): string[] {
+  return [...new Set([...datasets, ...[...streams].map(quarantineName)])]
+}
+
+/** The stream whose quarantine a relation name means. */
+export function quarantinedStream(name: string, datasets: ReadonlyMap<string, unknown>): string | undefined {
+  if (datasets.has(name) || !name.endsWith(QUARANTINE)) return undefined
+  return name.slice(0, -QUARANTINE.length)
+}
+
+/** The published rows of a table. */
+export async function publishedRelation(
+  name: string,
+  table: Pick<LakeTable, 'fields' | 'snapshot' | 'files'>,
+  lake: string,
+): Promise<Relation> {
+  const main = table.snapshot('main')
+  return {
+    name,
+    version: String(main?.id ?? 0),
+    fields: table.fields,
+    sql: relationOf(table as LakeTable, main ? await table.files(main) : []),
+    directories: [lake],
+    rows: Number(main?.summary['total-records'] ?? 0),
+    release: () => undefined,
+  }
+}
+
+/** The quarantine of a stream; empty before it has a table. */
+export function quarantineRelation(stream: string, table: LakeTable | undefined, lake: string): Promise<Relation> {
+  return publishedRelation(quarantineName(stream), table ?? absentTable(QUARANTINE_FIELDS), lake)
+}
+
+/** Stands for a table that has not been made yet: it has columns and no snapshot. */
+export function absentTable(fields: Parameters<typeof assignIds>[0]): LakeTable {
+  let id = 0
+  const identified: IdentifiedField[] = assignIds(fields, () => ++id)
+  return { fields: identified, snapshot: () => undefined, files: async () => [] } as Pick<
+    LakeTable,
+    'fields' | 'snapshot' | 'files'
+  > as LakeTable
+}

@@ -1,0 +1,123 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { assert } from '../base/errors.ts'
+import type { DatasetStatus } from '../serving/platform.ts'
+import { servingLimits } from '../serving/limits.ts'
+import { Queries } from '../serving/queries.ts'
+import { SqlPool } from '../serving/sandbox/pool.ts'
+import type { Effects } from './effects.ts'
+import type { Home } from './home.ts'
+import { LakePlatform } from './lake-platform.ts'
+import { loadProject } from './load-project.ts'
+import { type ServerClient, runningServer } from './server-client.ts'
+
+/** Reads what is published: from the server that runs on the data directory, or else from the lake. */
+export interface Reader {
+  /** The answer to a SELECT: the document of `POST /v1/sql`, or CSV. The same limits hold either way. */
+  query(sql: string, format: 'json' | 'csv', parameters?: readonly (string | number)[]): Promise<Buffer>
+  datasets(): Promise<DatasetStatus[]>
+  /** Where it reads from: a URL, or undefined for the lake. */
+  readonly url: string | undefined
+  close(): Promise<void>
+}
+
+/** Errors: `invalid`/`no-project` and what else keeps a project from loading, when no server runs. */
+export async function openReader(home: Home, effects: Effects): Promise<Reader> {
+  const server = await runningServer(home.data)
+  return server === undefined ? LakeReader.open(home, effects) : new ServerReader(server)
+}
+
+class ServerReader implements Reader {
+  readonly #server: ServerClient
+
+  constructor(server: ServerClient) {
+    this.#server = server
+  }
+
+  get url(): string {
+    return this.#server.url
+  }
+
+  query(sql: string, format: 'json' | 'csv', parameters: readonly (string | number)[] = []): Promise<Buffer> {
+    return this.#server.ask('POST', `/v1/sql?format=${format}`, { sql, parameters })
+  }
+
+  async datasets(): Promise<DatasetStatus[]> {
+    const answer = JSON.parse((await this.#server.ask('GET', '/v1/datasets')).toString('utf8')) as {
+      datasets: DatasetStatus[]
+    }
+    return answer.datasets
+  }
+
+  async close(): Promise<void> {}
+}
+
+class LakeReader implements Reader {
+  readonly url = undefined
+  readonly #platform: LakePlatform
+  readonly #openPool: () => Promise<{ queries: Queries; close(): Promise<void> }>
+  #pool: Promise<{ queries: Queries; close(): Promise<void> }> | undefined
+  readonly #rowsMax: number
+
+  private constructor(
+    platform: LakePlatform,
+    rowsMax: number,
+    openPool: () => Promise<{ queries: Queries; close(): Promise<void> }>,
+  ) {
+    this.#platform = platform
+    this.#rowsMax = rowsMax
+    this.#openPool = openPool
+  }
+
+  static async open(home: Home, effects: Effects): Promise<LakeReader> {
+    const project = await loadProject(home.project)
+    const platform = await LakePlatform.open(project, home, effects)
+    const limits = servingLimits(project.config)
+    return new LakeReader(platform, limits.queryRows, async () => {
+      const temporary = await mkdtemp(join(tmpdir(), 'millrace-query-'))
+      const pool = await SqlPool.open({
+        roots: [join(home.data, 'lake')],
+        temporary: join(temporary, 'queries'),
+        memoryBytes: limits.queryMemoryBytes,
+        temporaryBytes: limits.querySpillBytes,
+        threads: limits.queryThreads,
+        views: limits.views,
+        processes: 1,
+        waiting: 1,
+        clock: effects.clock,
+      })
+      const close = async () => {
+        await pool.close()
+        await rm(temporary, { recursive: true, force: true })
+      }
+      return { queries: new Queries(platform, pool, limits), close }
+    })
+  }
+
+  async query(sql: string, format: 'json' | 'csv', parameters: readonly (string | number)[] = []): Promise<Buffer> {
+    const { queries } = await (this.#pool ??= this.#openPool())
+    const answer = await queries.ask({
+      sql,
+      parameters: parameters.map((value) => ({ type: undefined, value })),
+      format: format === 'json' ? 'arrays' : 'csv',
+      maxRows: this.#rowsMax,
+    })
+    assert(answer.kind === 'rows', 'a query without ETag or Parquet is answered with rows')
+    if (format === 'csv') return Buffer.concat(answer.parts)
+    const head = `{"columns":${JSON.stringify(answer.columns)},"rows":[`
+    return Buffer.concat([
+      Buffer.from(head),
+      ...answer.parts,
+      Buffer.from(`]${answer.truncated ? ',"truncated":true' : ''}}`),
+    ])
+  }
+
+  datasets(): Promise<DatasetStatus[]> {
+    return this.#platform.datasets()
+  }
+
+  async close(): Promise<void> {
+    if (this.#pool) await (await this.#pool).close()
+  }
+}

@@ -1,0 +1,95 @@
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import type { Config } from '../project/config.ts'
+import type { Project } from '../project/project.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import { type Server, startServer } from '../serving/server.ts'
+import { lockDirectory } from '../storage/lock.ts'
+import type { Effects } from './effects.ts'
+import type { Home } from './home.ts'
+import { openRuntime } from './open-runtime.ts'
+import { RuntimePlatform } from './platform.ts'
+import { removeServerNote, writeServerNote } from './server-file.ts'
+
+export interface ServeOptions {
+  readonly project: Project
+  readonly home: Home
+  readonly port?: number
+  readonly host?: string
+  readonly json: boolean
+}
+
+/** A project that runs behind HTTP. */
+export interface Serving {
+  readonly url: string
+  readonly runtime: Runtime
+  /** Takes no more requests, processes and commits what is acknowledged, and lets go of the data directory. */
+  stop(): Promise<void>
+}
+
+/** Longest time to process what is acknowledged when stopping; the rest is in the log and waits for the next start. */
+const DRAIN_MS_MAX = 10_000
+
+/** Locks the data directory, recovers, listens, and starts the lanes. Errors: those of each. */
+export async function serve({ project, home, port, host, json }: ServeOptions, effects: Effects): Promise<Serving> {
+  const lock = await lockDirectory(home.data)
+  const undo: (() => Promise<void>)[] = [() => lock.release()]
+  try {
+    const runtime = await openRuntime({ project, home, eager: false, json }, effects)
+    undo.push(() => runtime.stop())
+    const platform = new RuntimePlatform(runtime)
+    const token = randomBytes(24).toString('base64url')
+    const server = await startServer({
+      platform,
+      config: configOf(project.config, effects, port, host),
+      clock: effects.clock,
+      directories: [join(home.data, 'lake')],
+      temporary: join(home.data, 'tmp'),
+      controlToken: token,
+    })
+    undo.push(() => server.close())
+    runtime.start()
+    writeServerNote(home.data, { pid: process.pid, url: localUrl(server), token })
+    platform.waitingFor = undefined
+    return {
+      url: server.url,
+      runtime,
+      stop: async () => {
+        platform.waitingFor = 'the server stops'
+        removeServerNote(home.data)
+        await server.close()
+        await drained(runtime, effects)
+        await runtime.stop()
+        await lock.release()
+      },
+    }
+  } catch (error) {
+    for (const step of undo.reverse()) await step()
+    throw error
+  }
+}
+
+function configOf(config: Config, { env }: Effects, port: number | undefined, host: string | undefined): Config {
+  const token = env['MILLRACE_TOKEN'] ?? config.server?.token
+  return {
+    ...config,
+    server: {
+      ...config.server,
+      ...(port === undefined ? {} : { port }),
+      ...(host === undefined ? {} : { host }),
+      ...(token === undefined ? {} : { token }),
+    },
+  }
+}
+
+/** The commands beside the server reach it on this machine, whatever address it listens on. */
+function localUrl({ url, port }: Server): string {
+  return /\/\/(0\.0\.0\.0|\[::\]):/.test(url) ? `http://127.0.0.1:${port}` : url
+}
+
+async function drained(runtime: Runtime, { clock }: Effects): Promise<void> {
+  const done = new AbortController()
+  const all = Promise.allSettled([...runtime.streams.values()].map((runner) => runner.drain()))
+  await Promise.race([all, clock.sleep(DRAIN_MS_MAX, done.signal)])
+  done.abort()
+}

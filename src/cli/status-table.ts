@@ -1,0 +1,53 @@
+import { formatMs } from '../base/duration.ts'
+import type { DatasetStatus } from '../serving/platform.ts'
+import type { Output, Style } from './effects.ts'
+import { type Cell, grouped, textTable, visible } from './text-table.ts'
+
+const STATE_STYLES: Readonly<Record<DatasetStatus['state'], Style>> = {
+  ok: 'green',
+  empty: 'dim',
+  held: 'yellow',
+  blocked: 'yellow',
+  failed: 'red',
+}
+
+/** The state of datasets as a table, with the reasons of those that are not well below it. */
+export function statusTable(datasets: readonly DatasetStatus[], out: Output): string {
+  const number = (value: number): Cell => (value === 0 ? { text: '0', style: 'dim' } : grouped(value))
+  const table = textTable(
+    [
+      { title: 'dataset' },
+      { title: 'kind' },
+      { title: 'state' },
+      ...['rows', 'received', 'accepted', 'duplicates', 'quarantined', 'lag', 'age'].map((title) => ({
+        title,
+        align: 'right' as const,
+      })),
+    ],
+    datasets.map((status) => {
+      const isStream = status.kind === 'stream'
+      const { state, name, kind, rows, received, accepted, duplicates, quarantined, lag, freshness_ms: age } = status
+      return [
+        name,
+        kind,
+        { text: state, style: STATE_STYLES[state] },
+        number(rows),
+        ...(isStream
+          ? [
+              number(received),
+              number(accepted),
+              number(duplicates),
+              quarantined === 0 ? number(0) : { text: grouped(quarantined), style: 'yellow' as const },
+            ]
+          : ['', '', '', '']),
+        number(lag),
+        age === null ? { text: '–', style: 'dim' as const } : formatMs(age),
+      ]
+    }),
+    out,
+  )
+  const reasons = datasets.flatMap(({ name, state, reason }) =>
+    reason === undefined ? [] : [`${out.style(STATE_STYLES[state], state)} ${name}: ${visible(reason)}`],
+  )
+  return [table, ...(reasons.length === 0 ? [] : ['', ...reasons])].join('\n')
+}

@@ -1,0 +1,53 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { messageOf } from '../base/errors.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import { type RequestEvent, requestChannel } from '../serving/server.ts'
+import type { Effects } from './effects.ts'
+import { nearby } from './report-error.ts'
+
+const LOOK_MS = 1_000
+
+/** Prints what an operator must know while a server runs: datasets that fail, block or recover, and requests that failed. */
+export function watchStates(runtime: Runtime, { clock, err, cwd }: Effects, json: boolean): () => void {
+  const done = new AbortController()
+  const last = new Map<string, string>()
+  const tell = (event: Record<string, unknown>, text: string) =>
+    err.write(json ? `${JSON.stringify(event)}\n` : `${text}\n`)
+  const look = () => {
+    for (const dataset of runtime.project.order) {
+      const state = runtime.scheduler.stateOf(dataset)
+      const reason = state.state === 'ok' ? undefined : state.reason
+      const key = `${state.state} ${reason ?? ''}`
+      if (key === (last.get(dataset.name) ?? 'ok ')) continue
+      last.set(dataset.name, key)
+      const mark =
+        state.state === 'ok'
+          ? err.style('green', 'ok')
+          : err.style(state.state === 'blocked' ? 'yellow' : 'red', state.state)
+      const said = reason === undefined ? 'again' : nearby(reason, cwd)
+      tell(
+        { event: 'state', dataset: dataset.name, state: state.state, ...(reason === undefined ? {} : { reason }) },
+        `${mark} ${dataset.name}: ${said}`,
+      )
+    }
+  }
+  void (async () => {
+    while (!done.signal.aborted) {
+      look()
+      await clock.sleep(LOOK_MS, done.signal)
+    }
+  })()
+  const onRequest = (message: unknown) => {
+    const { method, route, status, error } = message as RequestEvent
+    if (status < 500 || status === 503) return
+    tell(
+      { event: 'request', method, route, status, error: messageOf(error) },
+      `${err.style('red', String(status))} ${method} ${route}: ${messageOf(error)}`,
+    )
+  }
+  subscribe(requestChannel.name as string, onRequest)
+  return () => {
+    done.abort()
+    unsubscribe(requestChannel.name as string, onRequest)
+  }
+}
