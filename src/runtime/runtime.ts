@@ -287,9 +287,15 @@ export class Runtime {
 
   /** Loads files, processes all that is acknowledged, and refreshes all that is due. */
   async settle(onProgress?: (progress: LoadProgress) => void): Promise<void> {
-    for (const runner of this.streams.values()) {
-      if (runner.stream.sources.length > 0) await this.load(runner.stream.name, onProgress)
-      await runner.drain()
+    // A one-shot run computes each table once, after its inputs are complete.
+    if (this.options.eager === true) this.scheduler.pause()
+    try {
+      for (const runner of this.streams.values()) {
+        if (runner.stream.sources.length > 0) await this.load(runner.stream.name, onProgress)
+        await runner.drain()
+      }
+    } finally {
+      this.scheduler.resume()
     }
     await this.scheduler.settled()
   }

@@ -42,6 +42,7 @@ export class Scheduler {
   readonly #upstream = new Map<Dataset, ReadonlySet<Dataset>>()
   readonly #slots: Semaphore
   readonly #idle: (() => void)[] = []
+  #paused = false
   #stopping = new AbortController()
 
   constructor(options: SchedulerOptions) {
@@ -83,6 +84,16 @@ export class Scheduler {
     this.#pump()
   }
 
+  /** Starts nothing more until `resume`; what becomes due waits. */
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#pump()
+  }
+
   /** Resolves when nothing is due or running. */
   async settled(): Promise<void> {
     while (this.#due.size > 0 || this.#running.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
@@ -96,7 +107,7 @@ export class Scheduler {
   }
 
   #pump(): void {
-    if (this.#stopping.signal.aborted) return
+    if (this.#paused || this.#stopping.signal.aborted) return
     for (const dataset of this.#options.order) {
       if (!this.#due.has(dataset) || this.#running.has(dataset)) continue
       const waits = [...this.#upstream.get(dataset)!].some((input) => this.#due.has(input) || this.#running.has(input))
