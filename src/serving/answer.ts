@@ -32,7 +32,7 @@ export function formOf(request: FastifyRequest, format: string | undefined): For
       return { type, quality: quality === undefined ? 1 : Number(quality) }
     })
     .filter(({ quality }) => quality > 0)
-    .sort((a, b) => b.quality - a.quality)
+    .toSorted((a, b) => b.quality - a.quality)
   for (const { type } of wanted) {
     const form = (Object.keys(MEDIA_TYPES) as Form[]).find(
       (each) => MEDIA_TYPES[each] === type || type === '*/*' || type === `${MEDIA_TYPES[each].split('/')[0]}/*`,

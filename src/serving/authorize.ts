@@ -13,8 +13,7 @@ export interface Access {
 
 /** Refuses to open a door without a lock. Errors: `invalid`/`token-required`. */
 export function requireTokenBeyondLoopback(host: string, token: string | undefined): void {
-  if (token !== undefined && token !== '') return
-  if (isLoopback(host)) return
+  if (token !== undefined || isLoopback(host)) return
   throw new MillraceError('invalid', 'token-required', `The server would listen on ${host} without a token.`, {
     hint: 'Set MILLRACE_TOKEN (or server.token) to a long random text, or leave server.host at 127.0.0.1.',
     context: { host },
@@ -23,7 +22,7 @@ export function requireTokenBeyondLoopback(host: string, token: string | undefin
 
 /** Throws `denied`: `token-missing`, `token-wrong`, `foreign-host`, `foreign-origin`. */
 export function authorize(request: IncomingMessage, access: Access): void {
-  if (access.token === undefined || access.token === '') return refuseForeignPages(request)
+  if (access.token === undefined) return refuseForeignPages(request)
   const given = bearer(request)
   if (!matches(given, access.token) && !matches(given, access.controlToken)) throw wrongToken()
 }
@@ -74,8 +73,11 @@ function bearer(request: IncomingMessage): string {
 
 /** In constant time, whatever the lengths. */
 function matches(given: string, token: string): boolean {
-  const digest = (text: string) => createHash('sha256').update(text).digest()
   return token !== '' && timingSafeEqual(digest(given), digest(token))
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
 }
 
 function wrongToken(): MillraceError {

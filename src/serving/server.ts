@@ -67,7 +67,8 @@ const CLOSE_GRACE_MS = 10_000
 export async function startServer(options: ServerOptions): Promise<Server> {
   const { platform, config, clock } = options
   const host = config.server?.host ?? DEFAULT_HOST
-  const access: Access = { token: config.server?.token, controlToken: options.controlToken }
+  // An empty text, as an unset environment variable may become, is no token.
+  const access: Access = { token: config.server?.token || undefined, controlToken: options.controlToken }
   requireTokenBeyondLoopback(host, access.token)
   const limits = { ...servingLimits(config), ...options.limits }
   const pool = await SqlPool.open({

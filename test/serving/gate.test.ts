@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
+import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { MillraceError } from '../../src/base/errors.ts'
 import { SandboxEngine } from '../../src/serving/sandbox/engine.ts'
@@ -91,6 +92,58 @@ describe('keeps the scopes of WITH apart', () => {
     expect(error.code).toBe('forbidden-sql')
     expect(error.message).toContain("A WITH name like '/etc/passwd' is not allowed")
   })
+})
+
+test('property: what is forbidden is found wherever it hides, however deep', async () => {
+  const cores = [
+    "from '/etc/passwd'",
+    "from read_text('/etc/passwd')",
+    "select getenv('HOME') as x",
+    'from information_schema.tables',
+  ]
+  const hides: ((inner: string) => string)[] = [
+    (inner) => `select * from (${inner}) t`,
+    (inner) => `with a as (${inner}) select * from a`,
+    (inner) => `with a as materialized (${inner}), b as (select 1) select * from b`,
+    (inner) => `with recursive a as ((${inner}) union all (select * from a)) select * from a`,
+    (inner) => `select (from (${inner}) limit 1) as x`,
+    (inner) => `select 1 as x where exists (${inner})`,
+    (inner) => `select 1 as x where 1 in (${inner})`,
+    (inner) => `select * from (select 1 as y) o, lateral (${inner}) t`,
+    (inner) => `(${inner}) union all (select 1)`,
+    (inner) => `(select 1) except (${inner})`,
+    (inner) => `select list_transform([1], y -> (from (${inner}) limit 1)) as x`,
+    (inner) => `select case when true then (from (${inner}) limit 1) end as x`,
+    (inner) => `select sum(1) over (order by (from (${inner}) limit 1)) as x`,
+    (inner) => `select sum(1) filter (where (from (${inner}) limit 1) is null) as x`,
+    (inner) => `select 1 as x order by (from (${inner}) limit 1)`,
+    (inner) => `select 1 as x limit (from (${inner}) limit 1)`,
+    (inner) => `select {'k': [(from (${inner}) limit 1)]} as x`,
+    (inner) => `from (values ((from (${inner}) limit 1))) v(x)`,
+    (inner) => `from range((from (${inner}) limit 1))`,
+    (inner) => `select * from (describe ${inner}) t`,
+    (inner) => `from (select 1 as x) o left join (${inner}) t on true`,
+    (inner) => `select 1 as x group by (from (${inner}) limit 1)`,
+    (inner) => `select 1 as x having (from (${inner}) limit 1) is null`,
+    (inner) => `select cast((from (${inner}) limit 1) as varchar) as x`,
+  ]
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(...cores),
+      fc.array(fc.constantFrom(...hides), { maxLength: 6 }),
+      async (core, path) => {
+        const sql = path.reduce((inner, hide) => hide(inner), core)
+        const found: unknown = await engine.analyse(sql).then(
+          ({ tables }) => tables.some((table) => table.name === '/etc/passwd'),
+          (error: unknown) => (error instanceof MillraceError ? error.code : error),
+        )
+        // Some nestings, such as a window in a window, are no SQL.
+        fc.pre(found !== 'bad-sql')
+        expect([true, 'forbidden-sql'], sql).toContain(found)
+      },
+    ),
+    { numRuns: 400 },
+  )
 })
 
 describe('refuses', () => {

@@ -1,11 +1,11 @@
 import {
-  DuckDBBlobValue,
+  type DuckDBArrayValue,
+  type DuckDBBlobValue,
   type DuckDBDataChunk,
-  DuckDBDateValue,
-  DuckDBListValue,
-  DuckDBArrayValue,
-  DuckDBMapValue,
-  DuckDBStructValue,
+  type DuckDBDateValue,
+  type DuckDBListValue,
+  type DuckDBMapValue,
+  type DuckDBStructValue,
   DuckDBTimestampMillisecondsValue,
   DuckDBTimestampNanosecondsValue,
   DuckDBTimestampSecondsValue,
@@ -13,7 +13,7 @@ import {
   DuckDBTimestampValue,
   type DuckDBType,
   DuckDBTypeId,
-  DuckDBUnionValue,
+  type DuckDBUnionValue,
   type DuckDBValue,
 } from '@duckdb/node-api'
 import { MillraceError } from '../../base/errors.ts'

@@ -120,7 +120,7 @@ class Walk {
 
   #examineNode(node: JsonObject, scope: ReadonlySet<string>): void {
     const type = node['type']
-    if (node['class'] === 'FUNCTION') this.#examineFunction(node)
+    if (node['class'] === 'FUNCTION' || node['class'] === 'WINDOW') this.#examineFunction(node)
     if (node['class'] === 'COLUMN_REF') {
       const names = node['column_names'] as string[]
       if (names.length === 1 && CLOCK_WORDS.has(names[0]!.toLowerCase())) this.stable = false
