@@ -1,146 +1,109 @@
+/** What a set of seen keys says about a row. */
+export const SEEN = { fresh: 0, duplicate: 1, tooOld: 2 } as const
+
+/** Slices a horizon is cut into: keys are forgotten a slice at a time. */
+const SLICES = 8
+const INITIAL_SLOTS = 1 << 12
+/** Share of the slots in use over which the table doubles. */
+const LOAD_MAX = 0.5
+
 /**
- * A set of 128-bit fingerprints, open addressing in one typed array: 16 bytes a slot, no object per key. It answers
- * "was this event seen?" at some tens of nanoseconds a row, off the SQL engine's path.
+ * Keys seen within a horizon of event time, as 128-bit fingerprints. Time is cut into slices of an eighth of the horizon;
+ * a key counts as seen until its slice ends before `newest − horizon`, so memory follows the horizon and not the input.
+ * Without a horizon nothing is forgotten.
+ *
+ * What is forgotten depends only on the rows before, in their order, never on how they were batched. A row older than
+ * the horizon cannot be told from a duplicate any more: `tooOld`.
  *
  * 128 bits stand for the key itself: with 10^10 keys two different ones share a fingerprint with probability 1.5e-19.
+ *
+ * The table is open addressing over numbers of entries, which lie densely in the order they came: a fresh key, by far
+ * the commonest, mostly costs one access out of order.
  */
-export class FingerprintSet {
-  #slots: Uint32Array
-  #mask: number
+export class SeenKeys {
+  readonly #sliceMs: number
+  readonly #horizonMs: number
+  #newestMs = -Infinity
+  #oldestSlice = -Infinity
+  /** Number of an entry plus one; 0 is free. */
+  #slots = new Int32Array(INITIAL_SLOTS)
+  #mask = INITIAL_SLOTS - 1
+  /** Four words an entry. */
+  #words = new Uint32Array(INITIAL_SLOTS * LOAD_MAX * 4)
+  /** Slice of each entry. */
+  #slices = new Float64Array(INITIAL_SLOTS * LOAD_MAX)
   #size = 0
 
-  constructor(capacity = 1 << 12) {
-    const slots = 1 << Math.max(4, Math.ceil(Math.log2(capacity * 1.6)))
-    this.#slots = new Uint32Array(slots * 4)
-    this.#mask = slots - 1
+  constructor(horizonMs = Infinity) {
+    this.#horizonMs = horizonMs
+    this.#sliceMs = horizonMs / SLICES
   }
 
+  /** Entries held, forgotten ones not yet swept among them. */
   get size(): number {
     return this.#size
   }
 
   /** Bytes held. */
   get bytes(): number {
-    return this.#slots.byteLength
-  }
-
-  has(a: number, b: number, c: number, d: number): boolean {
-    if ((a | b | c | d) === 0) a = 1
-    const slots = this.#slots
-    const mask = (this.#mask << 2) | 3
-    let i = ((a ^ d) & this.#mask) << 2
-    for (;;) {
-      const s0 = slots[i]!
-      const s1 = slots[i + 1]!
-      const s2 = slots[i + 2]!
-      const s3 = slots[i + 3]!
-      if (s0 === a && s1 === b && s2 === c && s3 === d) return true
-      if ((s0 | s1 | s2 | s3) === 0) return false
-      i = (i + 4) & mask
-    }
-  }
-
-  /** Adds a fingerprint; false when it was there. */
-  add(a: number, b: number, c: number, d: number): boolean {
-    // All zeros marks a free slot.
-    if ((a | b | c | d) === 0) a = 1
-    const slots = this.#slots
-    const mask = (this.#mask << 2) | 3
-    let i = ((a ^ d) & this.#mask) << 2
-    for (;;) {
-      const s0 = slots[i]!
-      const s1 = slots[i + 1]!
-      const s2 = slots[i + 2]!
-      const s3 = slots[i + 3]!
-      if (s0 === a && s1 === b && s2 === c && s3 === d) return false
-      if ((s0 | s1 | s2 | s3) === 0) {
-        slots[i] = a
-        slots[i + 1] = b
-        slots[i + 2] = c
-        slots[i + 3] = d
-        if (++this.#size > this.#mask * 0.625) this.#grow()
-        return true
-      }
-      i = (i + 4) & mask
-    }
-  }
-
-  #grow(): void {
-    const old = this.#slots
-    this.#slots = new Uint32Array(old.length * 2)
-    this.#mask = this.#slots.length / 4 - 1
-    this.#size = 0
-    for (let i = 0; i < old.length; i += 4) {
-      if ((old[i]! | old[i + 1]! | old[i + 2]! | old[i + 3]!) !== 0)
-        this.add(old[i]!, old[i + 1]!, old[i + 2]!, old[i + 3]!)
-    }
-  }
-}
-
-/** What a set of seen keys says about a row. */
-export const SEEN = { fresh: 0, duplicate: 1, tooOld: 2 } as const
-
-/**
- * Keys seen within a horizon of event time. Time is cut into slices of an eighth of the horizon, one set each; a slice
- * is forgotten whole once it ends before `newest − horizon`, so memory follows the horizon and not the input. Without a
- * horizon there is one slice that is never forgotten.
- *
- * What is forgotten depends only on the rows before, in their order, never on how they were batched. A row older than
- * the horizon cannot be told from a duplicate any more: `tooOld`.
- */
-export class SeenKeys {
-  readonly #sliceMs: number
-  readonly #horizonMs: number
-  readonly #slices = new Map<number, FingerprintSet>()
-  #newestMs = -Infinity
-  #oldestSlice = -Infinity
-  #current: { slice: number; set: FingerprintSet } | undefined
-
-  constructor(horizonMs = Infinity) {
-    this.#horizonMs = horizonMs
-    this.#sliceMs = horizonMs / 8
-  }
-
-  get size(): number {
-    let total = 0
-    for (const set of this.#slices.values()) total += set.size
-    return total
-  }
-
-  /** Bytes held. */
-  get bytes(): number {
-    let total = 0
-    for (const set of this.#slices.values()) total += set.bytes
-    return total
+    return this.#slots.byteLength + this.#words.byteLength + this.#slices.byteLength
   }
 
   /** Asks for a key at an event time (milliseconds since the epoch) and remembers it when it is fresh. */
   add(a: number, b: number, c: number, d: number, timeMs: number): number {
     const slice = this.#horizonMs === Infinity ? 0 : Math.floor(timeMs / this.#sliceMs)
     if (slice < this.#oldestSlice) return SEEN.tooOld
-    if (this.#slices.size > 1) {
-      // The same key may come with another time: every live slice is asked.
-      for (const [at, set] of this.#slices) if (at !== slice && set.has(a, b, c, d)) return SEEN.duplicate
+    const words = this.#words
+    let slot = (a ^ d) & this.#mask
+    for (;;) {
+      const entry = this.#slots[slot]!
+      if (entry === 0) break
+      const at = (entry - 1) << 2
+      if (words[at] === a && words[at + 1] === b && words[at + 2] === c && words[at + 3] === d) {
+        if (this.#slices[entry - 1]! >= this.#oldestSlice) return SEEN.duplicate
+        // Forgotten long ago: the key is fresh again.
+        this.#slices[entry - 1] = slice
+        this.#advance(timeMs)
+        return SEEN.fresh
+      }
+      slot = (slot + 1) & this.#mask
     }
-    if (this.#current?.slice !== slice) this.#current = { slice, set: this.#sliceOf(slice) }
-    if (!this.#current.set.add(a, b, c, d)) return SEEN.duplicate
-    if (timeMs > this.#newestMs) {
-      this.#newestMs = timeMs
-      if (this.#horizonMs !== Infinity) this.#forget()
-    }
+    const at = this.#size << 2
+    words[at] = a
+    words[at + 1] = b
+    words[at + 2] = c
+    words[at + 3] = d
+    this.#slices[this.#size] = slice
+    this.#slots[slot] = ++this.#size
+    if (this.#size >= this.#slices.length) this.#sweepOrGrow()
+    this.#advance(timeMs)
     return SEEN.fresh
   }
 
-  #sliceOf(slice: number): FingerprintSet {
-    let set = this.#slices.get(slice)
-    if (!set) this.#slices.set(slice, (set = new FingerprintSet()))
-    return set
+  #advance(timeMs: number): void {
+    if (timeMs <= this.#newestMs) return
+    this.#newestMs = timeMs
+    if (this.#horizonMs !== Infinity) this.#oldestSlice = Math.floor((timeMs - this.#horizonMs) / this.#sliceMs)
   }
 
-  #forget(): void {
-    const oldest = Math.floor((this.#newestMs - this.#horizonMs) / this.#sliceMs)
-    if (oldest === this.#oldestSlice) return
-    this.#oldestSlice = oldest
-    for (const slice of this.#slices.keys()) if (slice < oldest) this.#slices.delete(slice)
+  /** The table is full: forgotten entries go; if most are still wanted, it doubles. */
+  #sweepOrGrow(): void {
+    let wanted = 0
+    for (let i = 0; i < this.#size; i++) if (this.#slices[i]! >= this.#oldestSlice) wanted++
+    const capacity = wanted > this.#slices.length / 2 ? this.#slices.length * 2 : this.#slices.length
+    const [oldWords, oldSlices, oldSize] = [this.#words, this.#slices, this.#size]
+    this.#words = new Uint32Array(capacity * 4)
+    this.#slices = new Float64Array(capacity)
+    this.#slots = new Int32Array(capacity / LOAD_MAX)
+    this.#mask = this.#slots.length - 1
+    this.#size = 0
+    for (let i = 0; i < oldSize; i++) {
+      if (oldSlices[i]! < this.#oldestSlice) continue
+      for (let word = 0; word < 4; word++) this.#words[this.#size * 4 + word] = oldWords[i * 4 + word]!
+      this.#slices[this.#size] = oldSlices[i]!
+      let slot = (oldWords[i * 4]! ^ oldWords[i * 4 + 3]!) & this.#mask
+      while (this.#slots[slot] !== 0) slot = (slot + 1) & this.#mask
+      this.#slots[slot] = ++this.#size
+    }
   }
 }

@@ -210,35 +210,38 @@ interface Diagnosis {
 /** The text of the records at these ascending offsets. */
 async function readLines(job: BatchJob, offsets: readonly number[]): Promise<string[]> {
   const file = createReadStream(job.segment.path, { highWaterMark: 1 << 20 })
-  const headers = new Set(job.headerLines)
+  const input: AsyncIterable<Buffer> = job.segment.compressed ? file.pipe(createZstdDecompress()) : file
+  const wanted = linesOfOffsets(job, offsets)
   const found: string[] = []
-  let [line, ordinal] = [0, 0]
-  for await (const text of linesOf(job.segment.compressed ? file.pipe(createZstdDecompress()) : file)) {
-    if (headers.has(line++)) continue
-    const offset = job.offsets?.[ordinal] ?? job.segment.from + ordinal
-    if (offset === offsets[found.length]) found.push(text.toString('utf8'))
-    ordinal++
-    if (found.length === offsets.length) break
+  let line = 0
+  let started: Buffer[] = []
+  for await (const chunk of input) {
+    // Lines end at a line feed and nowhere else: node:readline would also split at U+2028.
+    let from = 0
+    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
+      if (line === wanted[found.length])
+        found.push(Buffer.concat([...started, chunk.subarray(from, end)]).toString('utf8'))
+      started = []
+      from = end + 1
+      line++
+    }
+    if (found.length === wanted.length) break
+    if (line === wanted[found.length]) started.push(chunk.subarray(from))
   }
   file.destroy()
   assert(found.length === offsets.length, 'every failed record is in its segment')
   return found
 }
 
-/** Lines end at a line feed and nowhere else: node:readline would also split at U+2028. */
-async function* linesOf(input: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let rest: Buffer[] = []
-  for await (const chunk of input) {
-    let from = 0
-    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
-      const tail = chunk.subarray(from, end)
-      yield rest.length === 0 ? tail : Buffer.concat([...rest, tail])
-      rest = []
-      from = end + 1
-    }
-    if (from < chunk.length) rest.push(chunk.subarray(from))
-  }
-  if (rest.length > 0) yield Buffer.concat(rest)
+/** Line numbers of the records at these ascending offsets. */
+function linesOfOffsets(job: BatchJob, offsets: readonly number[]): number[] {
+  const explicit = job.offsets && new Map(job.offsets.map((offset, ordinal) => [offset, ordinal]))
+  let headers = 0
+  return offsets.map((offset) => {
+    const ordinal = explicit?.get(offset) ?? offset - job.segment.from
+    while (headers < job.headerLines.length && job.headerLines[headers]! <= ordinal + headers) headers++
+    return ordinal + headers
+  })
 }
 
 if (parentPort) {
