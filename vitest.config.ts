@@ -7,8 +7,12 @@ const shared = {
   ssr: { resolve: { conditions: ['millrace-source', 'node', 'import', 'default'] } },
 }
 
+/** Where to leave a report for machines. */
+const report = process.env['TEST_REPORT']
+
 export default defineConfig({
   test: {
+    reporters: ['default', ...(report === undefined ? [] : [['json', { outputFile: report }] as [string, object]])],
     projects: [
       {
         ...shared,
@@ -23,11 +27,23 @@ export default defineConfig({
       },
       {
         ...shared,
-        test: { name: 'soak', include: ['test/soak/**/*.test.ts'], pool: 'forks', testTimeout: 3_600_000, fileParallelism: false },
+        test: {
+          name: 'soak',
+          include: ['test/soak/**/*.test.ts'],
+          pool: 'forks',
+          testTimeout: 3_600_000,
+          fileParallelism: false,
+        },
       },
       {
         ...shared,
-        test: { name: 'interop', include: ['test/interop/**/*.test.ts'], pool: 'forks', testTimeout: 600_000, fileParallelism: false },
+        test: {
+          name: 'interop',
+          include: ['test/interop/**/*.test.ts'],
+          pool: 'forks',
+          testTimeout: 600_000,
+          fileParallelism: false,
+        },
       },
     ],
   },
