@@ -1,6 +1,7 @@
 import { deflateRawSync, inflateRawSync, zstdDecompressSync } from 'node:zlib'
 import avsc from 'avsc'
-import { MillraceError } from '../base/errors.ts'
+import { MillraceError, messageOf } from '../base/errors.ts'
+import { unpooled } from './cache.ts'
 
 /** An Avro schema in JSON. Longs marked `{ type: 'long', wide: true }` are bigint in values, the others are number. */
 export type AvroSchema = string | readonly AvroSchema[] | { readonly [key: string]: unknown }
@@ -26,12 +27,12 @@ export function avroType(schema: AvroSchema): avsc.Type {
   return avsc.Type.forSchema(schema as avsc.Schema, {
     wrapUnions: 'never',
     omitRecordMethods: true,
-    typeHook: (part) => (typeof part === 'object' && 'wide' in part ? wideLong : undefined) as avsc.Type,
+    typeHook: (part) => (typeof part === 'object' && 'wide' in part ? wideLong : undefined),
   })
 }
 
 /** The schema as other readers see it: without our marks, primitive types by their bare names. */
-function publicSchema(schema: AvroSchema): string {
+export function publicSchema(schema: AvroSchema): string {
   return JSON.stringify(schema, (_key, value: unknown) => {
     if (typeof value !== 'object' || value === null || !('wide' in value)) return value
     const { wide: _wide, ...rest } = value
@@ -39,91 +40,95 @@ function publicSchema(schema: AvroSchema): string {
   })
 }
 
-/** An Avro object container file (spec 1.12, "Object Container Files") of one deflated block. `sync` is 16 random bytes. */
+/** How one record of a file is read from a block: its value, and the offset after it (negative when it is cut short). */
+export type RecordReader<T> = (block: Buffer, at: number) => { value: T; offset: number }
+
+/**
+ * An Avro object container file (spec 1.12, "Object Container Files") of one deflated block, from records that are
+ * encoded already. `schema` is their schema in public form, `sync` 16 random bytes.
+ */
 export function encodeAvro(
-  schema: AvroSchema,
-  type: avsc.Type,
-  records: readonly unknown[],
+  schema: string,
+  records: readonly Uint8Array[],
+  count: number,
   metadata: Readonly<Record<string, string>>,
   sync: Uint8Array,
 ): Buffer {
-  const entries = Object.entries({ 'avro.schema': publicSchema(schema), 'avro.codec': 'deflate', ...metadata })
+  const entries = Object.entries({ 'avro.schema': schema, 'avro.codec': 'deflate', ...metadata })
   const parts: Uint8Array[] = [MAGIC, varint(entries.length)]
   for (const [key, value] of entries) parts.push(text(key), text(value))
   parts.push(varint(0), sync)
-  if (records.length > 0) {
-    const block = deflateRawSync(Buffer.concat(records.map((record) => type.toBuffer(record))), { level: 1 })
-    parts.push(varint(records.length), varint(block.length), block, sync)
+  if (count > 0) {
+    const block = deflateRawSync(Buffer.concat(records), { level: 1 })
+    parts.push(varint(count), varint(block.length), block, sync)
   }
   return Buffer.concat(parts)
 }
 
 /**
- * The records of an Avro container file in its writer's schema, and its metadata. `mark` may mark longs of that schema
- * as wide. Throws `corrupt` / `bad-avro` naming `path`.
+ * The records of an Avro container file, and their size uncompressed. `readerOf` gives the reader for the writer's
+ * schema. Throws `corrupt` / `bad-avro` naming `path`.
  */
-export function decodeAvro(
+export function decodeAvro<T>(
   bytes: Buffer,
   path: string,
-  mark: (schema: AvroSchema) => AvroSchema,
-): { records: unknown[]; metadata: Record<string, string>; size: number } {
+  readerOf: (schema: string) => RecordReader<T>,
+): { records: T[]; size: number } {
   try {
     if (!bytes.subarray(0, 4).equals(MAGIC)) throw new Error('the file does not begin as an Avro file')
     const reader = { bytes, at: 4 }
     const metadata = readMetadata(reader)
     const sync = take(reader, SYNC_BYTES)
-    const type = typeOf(metadata['avro.schema'] ?? '', mark)
-    const records: unknown[] = []
+    const read = readerOf(metadata['avro.schema'] ?? '')
+    const records: T[] = []
     let size = 0
     while (reader.at < bytes.length) {
       const count = readVarint(reader)
       const block = inflate(take(reader, readVarint(reader)), metadata['avro.codec'] ?? 'null')
       if (!take(reader, SYNC_BYTES).equals(sync)) throw new Error(`the sync marker before byte ${reader.at} is wrong`)
       for (let i = 0, at = 0; i < count; i++) {
-        const { value, offset } = type.decode(block, at)
+        const { value, offset } = read(block, at)
         if (offset < 0) throw new Error(`record ${records.length} is cut short`)
         records.push(value)
         at = offset
       }
       size += block.length
     }
-    return { records, metadata, size }
+    return { records, size }
   } catch (error) {
-    throw new MillraceError(
-      'corrupt',
-      'bad-avro',
-      `${path} is not a readable Avro file: ${error instanceof Error ? error.message : String(error)}.`,
-      {
-        hint: 'Restore the file from a backup; every snapshot that refers to it is affected.',
-        context: { path },
-        cause: error,
-      },
-    )
+    if (error instanceof MillraceError) throw error
+    throw new MillraceError('corrupt', 'bad-avro', `${path} is not a readable Avro file: ${messageOf(error)}.`, {
+      hint: 'Restore the file from a backup; every snapshot that refers to it is affected.',
+      context: { path },
+      cause: error,
+    })
   }
 }
 
-const TYPES_MAX = 64
-const types = new Map<string, avsc.Type>()
+const COMPILED_MAX = 64
 
-// Compiling a type costs a millisecond and manifests of a table share theirs.
-function typeOf(schema: string, mark: (schema: AvroSchema) => AvroSchema): avsc.Type {
-  let type = types.get(schema)
-  if (!type) {
-    if (types.size >= TYPES_MAX) types.clear()
-    type = avroType(mark(JSON.parse(schema) as AvroSchema))
-    types.set(schema, type)
+/** Remembers what was made for the last few schemas: making it costs a millisecond, and the files of a table share theirs. */
+export function perSchema<T>(make: (schema: string) => T): (schema: string) => T {
+  const made = new Map<string, T>()
+  return (schema) => {
+    let one = made.get(schema)
+    if (one === undefined) {
+      if (made.size >= COMPILED_MAX) made.clear()
+      made.set(schema, (one = make(schema)))
+    }
+    return one
   }
-  return type
 }
 
 function inflate(block: Buffer, codec: string): Buffer {
   switch (codec) {
     case 'null':
       return block
+    // Copied, because zlib's output is a part of a larger buffer, which a cached record would hold on to.
     case 'deflate':
-      return inflateRawSync(block)
+      return unpooled(inflateRawSync(block))
     case 'zstandard':
-      return zstdDecompressSync(block)
+      return unpooled(zstdDecompressSync(block))
     default:
       throw new Error(`its codec ${codec} is not supported`)
   }

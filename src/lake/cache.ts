@@ -35,3 +35,10 @@ export class Cache<V> {
     this.#weight -= entry.weight
   }
 }
+
+/** A copy in memory of its own: small Buffers share slabs, and one that is kept would keep its whole slab. */
+export function unpooled(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  copy.set(bytes)
+  return copy
+}

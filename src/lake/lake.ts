@@ -57,14 +57,12 @@ export class Lake {
     // makeDirectory may have found directories that another process has made and not yet synced.
     for (let at = location; at.length >= this.root.length; at = dirname(at)) await disk.syncDirectory(at)
     const created =
-      (await versions.latest()) === undefined &&
-      (await versions.put(1, Buffer.from(serializeMetadata(metadata)), [], async () => {}))
+      (await versions.latest()) === undefined && (await versions.put(1, { bytes: serializeMetadata(metadata) }))
     if (!created) {
       throw new MillraceError('conflict', 'table-exists', `Table ${nameOf(id)} exists already.`, {
         hint: 'Load it, or drop it first.',
       })
     }
-    await versions.hint(1)
     const table = new LakeTable(id, location, versions, new TableView(1, metadata), this.#context)
     this.#tables.set(nameOf(id), Promise.resolve(table))
     return table

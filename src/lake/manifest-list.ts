@@ -1,5 +1,6 @@
 import { MillraceError } from '../base/errors.ts'
-import { avroType, decodeAvro, encodeAvro } from './avro.ts'
+import { avroType, decodeAvro, encodeAvro, perSchema, publicSchema } from './avro.ts'
+import type { AvroSchema, RecordReader } from './avro.ts'
 import { markWide } from './manifest.ts'
 import type { ManifestEntry } from './manifest.ts'
 import type { Spec } from './partition.ts'
@@ -121,6 +122,12 @@ const SCHEMA = {
 }
 
 const TYPE = avroType(SCHEMA)
+const PUBLIC_SCHEMA = publicSchema(SCHEMA)
+
+const readerOf = perSchema((schema): RecordReader<ListRecord> => {
+  const type = avroType(markWide(JSON.parse(schema) as AvroSchema))
+  return (block, at) => type.decode(block, at)
+})
 
 interface ListRecord {
   readonly manifest_path: string
@@ -173,13 +180,18 @@ export function encodeManifestList(
     'sequence-number': String(snapshot.sequenceNumber),
     'format-version': '2',
   }
-  return encodeAvro(SCHEMA, TYPE, records, metadata, sync)
+  return encodeAvro(
+    PUBLIC_SCHEMA,
+    records.map((record) => TYPE.toBuffer(record)),
+    records.length,
+    metadata,
+    sync,
+  )
 }
 
 /** The manifests of a list. Throws `invalid` / `delete-files` when rows are deleted by files: ours would come back. */
 export function decodeManifestList(bytes: Buffer, path: string): ManifestFile[] {
-  return decodeAvro(bytes, path, markWide).records.map((record) => {
-    const m = record as ListRecord
+  return decodeAvro(bytes, path, readerOf).records.map((m) => {
     if (m.content !== 0) {
       throw new MillraceError(
         'invalid',

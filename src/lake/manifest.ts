@@ -1,7 +1,7 @@
 import type avsc from 'avsc'
 import { MillraceError, assert } from '../base/errors.ts'
-import { avroType, decodeAvro, encodeAvro } from './avro.ts'
-import type { AvroSchema } from './avro.ts'
+import { avroType, decodeAvro, encodeAvro, perSchema, publicSchema } from './avro.ts'
+import type { AvroSchema, RecordReader } from './avro.ts'
 import type { ColumnStats, DataFile } from './data-file.ts'
 import type { Spec } from './partition.ts'
 import type { PrimitiveType, SchemaJson } from './schema.ts'
@@ -22,6 +22,8 @@ export interface ManifestEntry {
   readonly sequenceNumber: bigint | undefined
   readonly fileSequenceNumber: bigint | undefined
   readonly file: DataFile
+  /** The file as it was read: copied, not encoded again, into manifests of the same Avro schema. */
+  readonly encoded?: { readonly schema: string; readonly file: Uint8Array }
 }
 
 /** Encodes a manifest (Iceberg spec v2, "Manifests"). `sync`: 16 random bytes. */
@@ -31,7 +33,7 @@ export function encodeManifest(
   entries: readonly ManifestEntry[],
   sync: Uint8Array,
 ): Buffer {
-  const { avro, type } = manifestType(spec)
+  const avro = avroOf(spec)
   const metadata = {
     schema: JSON.stringify(schema),
     'schema-id': String(schema['schema-id']),
@@ -47,13 +49,12 @@ export function encodeManifest(
     'format-version': '2',
     content: 'data',
   }
-  return encodeAvro(
-    avro,
-    type,
-    entries.map((entry) => encodeEntry(entry, spec)),
-    metadata,
-    sync,
-  )
+  // A record is its fields one after the other, the file last.
+  const records = entries.flatMap((entry) => [
+    HEAD_TYPE.toBuffer(headRecord(entry)),
+    entry.encoded?.schema === avro.schema ? entry.encoded.file : avro.fileType.toBuffer(fileRecord(entry.file, spec)),
+  ])
+  return encodeAvro(avro.schema, records, entries.length, metadata, sync)
 }
 
 /** Entries of a manifest, what they inherit filled in from its line in the manifest list, and its size uncompressed. */
@@ -62,9 +63,51 @@ export function decodeManifest(
   listed: { path: string; addedSnapshotId: bigint; sequenceNumber: bigint },
   spec: Spec,
 ): { entries: ManifestEntry[]; size: number } {
-  const { records, size } = decodeAvro(bytes, listed.path, markWide)
-  const entries = records.map((record) => decodeEntry(record as EntryRecord, listed, spec))
-  return { entries, size }
+  const { records, size } = decodeAvro(bytes, listed.path, readerOf)
+  return { entries: records.map((record) => decodeEntry(record, listed, spec, avroOf(spec).schema)), size }
+}
+
+/** A record, all but its column statistics, and where it stands: those are read when they are asked for. */
+interface Located {
+  readonly record: EntryRecord
+  readonly schema: string
+  readonly full: avsc.Type
+  readonly block: Buffer
+  readonly at: number
+  readonly end: number
+}
+
+// A table of thousands of files is in memory whole, and most of it would be the bounds of columns nobody filters by.
+const readerOf = perSchema((schema): RecordReader<Located> => {
+  const marked = markWide(JSON.parse(schema) as AvroSchema)
+  const full = avroType(marked)
+  const slim = avroType(withoutStatistics(marked))
+  const resolver = slim.createResolver(full)
+  return (block, at) => {
+    const { value, offset } = slim.decode(block, at, resolver)
+    return { value: { record: value as EntryRecord, schema, full, block, at, end: offset }, offset }
+  }
+})
+
+const STATISTICS = [
+  'column_sizes',
+  'value_counts',
+  'null_value_counts',
+  'nan_value_counts',
+  'lower_bounds',
+  'upper_bounds',
+] as const
+
+function withoutStatistics(schema: AvroSchema): AvroSchema {
+  const { fields, ...entry } = schema as { fields: readonly { name: string; type: { fields: { name: string }[] } }[] }
+  return {
+    ...entry,
+    fields: fields.map((field) => {
+      if (field.name !== 'data_file') return field
+      const kept = field.type.fields.filter(({ name }) => !STATISTICS.some((statistic) => statistic === name))
+      return { ...field, type: { ...field.type, fields: kept } }
+    }),
+  }
 }
 
 interface KeyValue<T> {
@@ -72,32 +115,46 @@ interface KeyValue<T> {
   readonly value: T
 }
 
-interface EntryRecord {
+interface HeadRecord {
   readonly status: number
   readonly snapshot_id: bigint | null
   readonly sequence_number: bigint | null
   readonly file_sequence_number: bigint | null
-  readonly data_file: DataFileRecord
 }
 
-interface DataFileRecord {
+interface EntryRecord extends HeadRecord {
+  readonly data_file: FileRecord
+}
+
+interface FileRecord extends Statistics {
   readonly content: number
   readonly file_path: string
   readonly file_format: string
   readonly partition: Record<string, unknown>
   readonly record_count: number
   readonly file_size_in_bytes: number
+  readonly split_offsets: readonly number[] | null
+}
+
+interface Statistics {
   readonly column_sizes: readonly KeyValue<number>[] | null
   readonly value_counts: readonly KeyValue<number>[] | null
   readonly null_value_counts: readonly KeyValue<number>[] | null
   readonly nan_value_counts: readonly KeyValue<number>[] | null
   readonly lower_bounds: readonly KeyValue<Buffer>[] | null
   readonly upper_bounds: readonly KeyValue<Buffer>[] | null
-  readonly split_offsets: readonly number[] | null
 }
 
-function encodeEntry(entry: ManifestEntry, spec: Spec): EntryRecord {
-  const { file } = entry
+function headRecord(entry: ManifestEntry): HeadRecord {
+  return {
+    status: STATUSES.indexOf(entry.status),
+    snapshot_id: entry.snapshotId,
+    sequence_number: entry.sequenceNumber ?? null,
+    file_sequence_number: entry.fileSequenceNumber ?? null,
+  }
+}
+
+function fileRecord(file: DataFile, spec: Spec): FileRecord {
   assert(file.partition.length === spec.fields.length, `${file.path} has a value for each partition field`)
   const columns = Object.entries(file.columns).map(([id, stats]) => [Number(id), stats] as const)
   function pick<T>(of: (stats: ColumnStats) => T | undefined): KeyValue<T>[] {
@@ -113,32 +170,27 @@ function encodeEntry(entry: ManifestEntry, spec: Spec): EntryRecord {
     (field, i) => (partition[avroName(field.name)] = encodePartitionValue(field.result, file.partition[i]!)),
   )
   return {
-    status: STATUSES.indexOf(entry.status),
-    snapshot_id: entry.snapshotId,
-    sequence_number: entry.sequenceNumber ?? null,
-    file_sequence_number: entry.fileSequenceNumber ?? null,
-    data_file: {
-      content: 0,
-      file_path: file.path,
-      file_format: 'PARQUET',
-      partition,
-      record_count: file.records,
-      file_size_in_bytes: file.bytes,
-      column_sizes: pick((stats) => stats.bytes),
-      value_counts: pick((stats) => stats.values),
-      null_value_counts: pick((stats) => stats.nulls),
-      nan_value_counts: pick((stats) => stats.nans),
-      lower_bounds: pick((stats) => stats.lower as Buffer | undefined),
-      upper_bounds: pick((stats) => stats.upper as Buffer | undefined),
-      split_offsets: file.splitOffsets ?? null,
-    },
+    content: 0,
+    file_path: file.path,
+    file_format: 'PARQUET',
+    partition,
+    record_count: file.records,
+    file_size_in_bytes: file.bytes,
+    column_sizes: pick((stats) => stats.bytes),
+    value_counts: pick((stats) => stats.values),
+    null_value_counts: pick((stats) => stats.nulls),
+    nan_value_counts: pick((stats) => stats.nans),
+    lower_bounds: pick((stats) => stats.lower as Buffer | undefined),
+    upper_bounds: pick((stats) => stats.upper as Buffer | undefined),
+    split_offsets: file.splitOffsets ?? null,
   }
 }
 
 function decodeEntry(
-  record: EntryRecord,
+  { record, schema, full, block, at, end }: Located,
   listed: { path: string; addedSnapshotId: bigint; sequenceNumber: bigint },
   spec: Spec,
+  ownSchema: string,
 ): ManifestEntry {
   const data = record.data_file
   const status = STATUSES[record.status]
@@ -165,14 +217,22 @@ function decodeEntry(
       bytes: data.file_size_in_bytes,
       // By position, not by name: names are mangled where Avro does not allow them.
       partition: spec.fields.map((field, i) => decodePartitionValue(field.result, Object.values(data.partition)[i])),
-      columns: decodeColumns(data),
+      get columns() {
+        const { value } = full.decode(block, at) as { value: EntryRecord }
+        return decodeColumns(value.data_file)
+      },
       ...(data.split_offsets ? { splitOffsets: data.split_offsets } : {}),
       specId: spec.id,
     },
+    ...(schema === ownSchema ? { encoded: { schema, file: block.subarray(at + headLength(record), end) } } : {}),
   }
 }
 
-function decodeColumns(data: DataFileRecord): Record<number, ColumnStats> {
+function headLength({ status, snapshot_id, sequence_number, file_sequence_number }: HeadRecord): number {
+  return HEAD_TYPE.toBuffer({ status, snapshot_id, sequence_number, file_sequence_number }).length
+}
+
+function decodeColumns(data: Statistics): Record<number, ColumnStats> {
   const columns: Record<number, { -readonly [K in keyof ColumnStats]: ColumnStats[K] }> = {}
   function put<K extends keyof ColumnStats>(
     name: K,
@@ -255,23 +315,33 @@ function avroPartitionType(type: PrimitiveType, id: number): AvroSchema {
   }
 }
 
-const TYPES = new WeakMap<Spec, { avro: AvroSchema; type: avsc.Type }>()
+const HEAD_FIELDS = [
+  required(0, 'status', 'int'),
+  optional(1, 'snapshot_id', WIDE),
+  optional(3, 'sequence_number', WIDE),
+  optional(4, 'file_sequence_number', WIDE),
+]
+const HEAD_TYPE = avroType({ type: 'record', name: 'head', fields: HEAD_FIELDS })
 
-function manifestType(spec: Spec): { avro: AvroSchema; type: avsc.Type } {
-  let compiled = TYPES.get(spec)
+const COMPILED = new WeakMap<Spec, { schema: string; fileType: avsc.Type }>()
+
+/** The Avro schema of manifests of a spec, and the type of the files in them. */
+function avroOf(spec: Spec): { schema: string; fileType: avsc.Type } {
+  let compiled = COMPILED.get(spec)
   if (!compiled) {
-    const avro = manifestSchema(spec)
-    compiled = { avro, type: avroType(avro) }
-    TYPES.set(spec, compiled)
+    const file = fileSchema(spec)
+    const entry = { type: 'record', name: 'manifest_entry', fields: [...HEAD_FIELDS, required(2, 'data_file', file)] }
+    compiled = { schema: publicSchema(entry), fileType: avroType(file) }
+    COMPILED.set(spec, compiled)
   }
   return compiled
 }
 
-function manifestSchema(spec: Spec): AvroSchema {
+function fileSchema(spec: Spec): AvroSchema {
   const partition = spec.fields.map((f) =>
     optional(f.fieldId, avroName(f.name), avroPartitionType(f.result, f.fieldId)),
   )
-  const file = {
+  return {
     type: 'record',
     name: 'r2',
     fields: [
@@ -288,17 +358,6 @@ function manifestSchema(spec: Spec): AvroSchema {
       map(125, 'lower_bounds', 126, 127, 'bytes'),
       map(128, 'upper_bounds', 129, 130, 'bytes'),
       optional(132, 'split_offsets', { type: 'array', items: 'long', 'element-id': 133 }),
-    ],
-  }
-  return {
-    type: 'record',
-    name: 'manifest_entry',
-    fields: [
-      required(0, 'status', 'int'),
-      optional(1, 'snapshot_id', WIDE),
-      optional(3, 'sequence_number', WIDE),
-      optional(4, 'file_sequence_number', WIDE),
-      required(2, 'data_file', file),
     ],
   }
 }

@@ -10,7 +10,7 @@ import type { SnapshotJson, TableMetadata } from './metadata.ts'
 import { resolveSpec } from './partition.ts'
 import type { Spec } from './partition.ts'
 
-/** Bytes of encoded metadata whose decoded form is kept; decoded it takes about seven times as much memory. */
+/** Bytes of encoded metadata whose decoded form is kept; decoded it takes about twice as much memory. */
 const CACHE_BYTES_MAX = 16 * 1024 * 1024
 
 /** Reads manifests and manifest lists, which never change once written, through a bounded cache. One per lake. */
@@ -67,11 +67,21 @@ export class TableView {
   readonly schemaId: number
   readonly #specs: Map<number, Spec>
 
-  constructor(version: number, metadata: TableMetadata) {
+  /** `previous` lends what has not changed since. */
+  constructor(version: number, metadata: TableMetadata, previous?: TableView) {
     this.version = version
     this.metadata = metadata
-    this.fields = currentFields(metadata)
     this.schemaId = currentSchema(metadata)['schema-id']
+    if (
+      previous &&
+      previous.schemaId === this.schemaId &&
+      previous.metadata['partition-specs'] === metadata['partition-specs']
+    ) {
+      this.fields = previous.fields
+      this.#specs = previous.#specs
+      return
+    }
+    this.fields = currentFields(metadata)
     this.#specs = new Map(metadata['partition-specs'].map((json) => [json['spec-id'], resolveSpec(json, this.fields)]))
   }
 

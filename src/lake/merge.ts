@@ -2,14 +2,14 @@ import { liveFiles } from './manifest-list.ts'
 import type { ManifestFile } from './manifest-list.ts'
 
 /** So many manifests of one size class are merged into one of the next. */
-const MERGE_COUNT = 10
+const MERGE_COUNT = 8
 
-/** A manifest of this many files is left alone; larger ones are split. */
-export const MANIFEST_FILES_MAX = 2_000
+/** A manifest of this many files is left alone; larger ones are split. An overwrite rewrites the one its files are in. */
+export const MANIFEST_FILES_MAX = MERGE_COUNT ** 3
 
 /**
  * Which manifests to merge into the one a commit writes anyway, which holds `files` entries. Size classes are powers of
- * ten, as levels in a log-structured merge tree: an entry is rewritten once for each class, a list stays at about ten
+ * eight, as levels in a log-structured merge tree: an entry is rewritten once for each class, a list stays at about eight
  * manifests for each class, and a commit rarely rewrites more than it adds.
  */
 export function manifestsToMerge(manifests: readonly ManifestFile[], files: number): Set<ManifestFile> {
@@ -36,5 +36,5 @@ export function manifestsToMerge(manifests: readonly ManifestFile[], files: numb
 }
 
 function sizeClass(files: number): number {
-  return Math.floor(Math.log10(Math.max(1, files)))
+  return Math.floor(Math.log2(Math.max(1, files)) / Math.log2(MERGE_COUNT))
 }

@@ -1,5 +1,6 @@
 import { MillraceError, messageOf } from '../base/errors.ts'
 import type { IdentifiedField } from '../project/columns.ts'
+import { unpooled } from './cache.ts'
 import { parseJson, stringifyJson } from './json.ts'
 import type { SpecJson } from './partition.ts'
 import { schemaFromJson } from './schema.ts'
@@ -90,18 +91,32 @@ export function parseMetadata(text: string, path: string): TableMetadata {
   return parsed
 }
 
-// A table of a thousand snapshots writes them all with each commit: each is turned into text once only.
-const SNAPSHOT_TEXTS = new WeakMap<SnapshotJson, string>()
+/** The bytes of a metadata file. */
+export function serializeMetadata(metadata: TableMetadata): Buffer {
+  const { snapshots = [], 'snapshot-log': log = [], ...rest } = metadata
+  const head = Buffer.from(stringifyJson(rest).slice(0, -1))
+  return Buffer.concat([
+    head,
+    ...list(',"snapshots":[', snapshots),
+    ...list(',"snapshot-log":[', log),
+    Buffer.from('}'),
+  ])
+}
 
-/** The text of a metadata file. */
-export function serializeMetadata(metadata: TableMetadata): string {
-  const { snapshots = [], ...rest } = metadata
-  const texts = snapshots.map((snapshot) => {
-    let text = SNAPSHOT_TEXTS.get(snapshot)
-    if (text === undefined) SNAPSHOT_TEXTS.set(snapshot, (text = stringifyJson(snapshot)))
-    return text
-  })
-  return `${stringifyJson(rest).slice(0, -1)},"snapshots":[${texts.join(',')}]}`
+// A table of a thousand snapshots writes them all with each commit: each is encoded once only.
+const ENCODED = new WeakMap<object, Uint8Array>()
+const COMMA = Buffer.from(',')
+
+function list(opening: string, items: readonly object[]): Uint8Array[] {
+  const parts: Uint8Array[] = [Buffer.from(opening)]
+  for (const [i, item] of items.entries()) {
+    let bytes = ENCODED.get(item)
+    if (!bytes) ENCODED.set(item, (bytes = unpooled(Buffer.from(stringifyJson(item)))))
+    if (i > 0) parts.push(COMMA)
+    parts.push(bytes)
+  }
+  parts.push(Buffer.from(']'))
+  return parts
 }
 
 /** Fields of the current schema. */

@@ -268,10 +268,10 @@ export class LakeTable {
       'last-updated-ms': Math.max(this.context.clock.now(), base.metadata['last-updated-ms']),
       'metadata-log': keep === undefined ? log : log.slice(-keep),
     }
-    if (!(await this.#versions.put(version, Buffer.from(serializeMetadata(next)), files, before))) return false
-    this.#adopt(new TableView(version, next))
-    await this.#versions.hint(version)
-    if (keep !== undefined) await this.#versions.deleteBelow(version - keep)
+    const bytes = serializeMetadata(next)
+    const keepFrom = keep === undefined ? 0 : version - keep
+    if (!(await this.#versions.put(version, { bytes, companions: files, before, keepFrom }))) return false
+    this.#adopt(new TableView(version, next, base))
     return true
   }
 

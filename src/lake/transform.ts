@@ -110,13 +110,13 @@ export function transformValue(transform: Transform, type: PrimitiveType, value:
 // Ints and dates hash as longs, so that widening a column keeps its buckets.
 function hashBytes(type: PrimitiveType, value: Value): Uint8Array {
   return type.kind === 'int' || type.kind === 'date'
-    ? encodeValue({ kind: 'long' }, BigInt(value as number))
+    ? encodeValue({ kind: 'long' }, BigInt(value))
     : encodeValue(type, value)
 }
 
 function truncateValue(type: PrimitiveType, value: Value, width: number): Value {
   if (typeof value === 'string') return firstCodePoints(value, width)
-  const wide = floorDiv(BigInt(value as number | bigint), BigInt(width)) * BigInt(width)
+  const wide = floorDiv(BigInt(value), BigInt(width)) * BigInt(width)
   const least = leastValue(type)
   const bounded = wide < least ? least : wide
   return type.kind === 'int' ? Number(bounded) : bounded
@@ -139,7 +139,7 @@ export function firstCodePoints(text: string, count: number): string {
 }
 
 function timeValue(kind: 'year' | 'month' | 'day' | 'hour', type: PrimitiveType, value: Value): number {
-  const micros = type.kind === 'date' ? BigInt(value as number) * MICROS_PER_DAY : (value as bigint)
+  const micros = type.kind === 'date' ? BigInt(value) * MICROS_PER_DAY : (value as bigint)
   if (kind === 'hour') return Number(floorDiv(micros, MICROS_PER_HOUR))
   const days = Number(floorDiv(micros, MICROS_PER_DAY))
   if (kind === 'day') return days

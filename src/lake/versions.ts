@@ -11,6 +11,17 @@ export interface NewFile {
   readonly bytes: Uint8Array
 }
 
+/** A version to put, and what goes with it. */
+export interface NewVersion {
+  readonly bytes: Buffer
+  /** New files in the same directory that it refers to. */
+  readonly companions?: readonly NewFile[]
+  /** Work that must be done before anything refers to it: fsyncs of other files. */
+  readonly before?: () => Promise<void>
+  /** Versions below this one are deleted. */
+  readonly keepFrom?: number
+}
+
 /**
  * The numbered metadata files of one table, `v<N>.metadata.json`. Version N+1 is put if absent by hard link, which is
  * atomic between processes: whoever links first has committed, everybody else reads it and tries again.
@@ -37,7 +48,7 @@ export class Versions {
 
   /** The latest version, looking from `known` on; undefined when there is none (no such table). */
   async latest(known = 0): Promise<number | undefined> {
-    let version = Math.max(known, await this.#hint())
+    let version = Math.max(known, await this.#hinted())
     // Without a usable hint the directory tells. With one, only what was linked since is looked for.
     if (version === 0 || !(await this.#exists(version))) version = Math.max(0, ...(await this.list()))
     if (version === 0) return undefined
@@ -59,72 +70,64 @@ export class Versions {
   }
 
   /**
-   * Puts `bytes` as version `version` if there is none. First writes and fsyncs it and `companions` (new files in the
-   * same directory), while `before` runs (fsyncs of other files). Returns whether it is ours now.
+   * Puts a version if there is none of that number. First writes and fsyncs it and its companions, while `before` runs;
+   * afterwards moves the hint and deletes old versions. Returns whether the version is ours.
    *
    * Throws what the disk threw when nothing was committed, and `corrupt` / `commit-unknown` when the version is there but
    * may not survive a power loss.
    */
   async put(
     version: number,
-    bytes: Uint8Array,
-    companions: readonly NewFile[],
-    before: () => Promise<void>,
+    { bytes, companions = [], before = async () => {}, keepFrom = 0 }: NewVersion,
   ): Promise<boolean> {
     const temporary = join(this.directory, `${this.#suffix()}.metadata.json.tmp`)
+    const writes = [{ path: temporary, bytes }, ...companions].map((file) => this.#write(file))
+    let put = false
+    let unknown = false
     try {
-      await allDone([before(), this.#write({ path: temporary, bytes }), ...companions.map((file) => this.#write(file))])
+      await allDone([...writes, before()])
       await this.#disk.syncDirectory(this.directory)
-      const put = await this.#link(temporary, version, bytes)
-      if (!put) await this.discard(companions)
-      return put
+      put = await this.#link(temporary, version, bytes)
     } catch (error) {
-      if (!isUnknown(error)) await this.discard(companions)
+      unknown = error instanceof MillraceError && error.code === 'commit-unknown'
       throw error
     } finally {
-      await this.#disk.remove(temporary).catch(() => undefined)
+      const unneeded = put || unknown ? [temporary] : [temporary, ...companions.map((file) => file.path)]
+      // Failures here leave orphans or a lagging hint, which the next commit or the removal of orphans mends.
+      const tidy = unneeded.map((path) => this.#disk.remove(path))
+      if (put) tidy.push(this.#hint(version), this.#deleteBelow(keepFrom))
+      await Promise.allSettled(tidy)
     }
+    return put
   }
 
-  /** Removes files of a commit that was not made. A failure leaves an orphan, no more. */
-  async discard(files: readonly NewFile[]): Promise<void> {
-    for (const { path } of files) await this.#disk.remove(path).catch(() => undefined)
-  }
-
-  /** Points the hint at `version` or at what came after it. Never fails: readers look on from wherever it points. */
-  async hint(version: number): Promise<void> {
-    try {
-      for (let at = version; ; at++) {
-        const temporary = join(this.directory, `${HINT}.${this.#suffix()}.tmp`)
-        const file = await this.#disk.open(temporary, 'create')
-        try {
-          await file.write(Buffer.from(String(at)))
-        } finally {
-          await file.close()
-        }
-        await this.#disk.rename(temporary, join(this.directory, HINT))
-        // Another process may have committed the next version and hinted at it before us.
-        if (!(await this.#exists(at + 1))) return
+  /** Points the hint at `version` or at what came after it. */
+  async #hint(version: number): Promise<void> {
+    for (let at = version; ; at++) {
+      const temporary = join(this.directory, `${HINT}.${this.#suffix()}.tmp`)
+      const file = await this.#disk.open(temporary, 'create')
+      try {
+        await file.write(Buffer.from(String(at)))
+      } finally {
+        await file.close()
       }
-    } catch {
-      return
+      await this.#disk.rename(temporary, join(this.directory, HINT))
+      // Another process may have committed the next version and hinted at it before us.
+      if (!(await this.#exists(at + 1))) return
     }
   }
 
   /**
    * Deletes versions below `keepFrom`, in ascending order without gaps: that N exists then shows that N+1 was not
-   * deleted, which `put` relies on. Never fails: what is left is deleted next time.
+   * deleted, which `#link` relies on.
    */
-  async deleteBelow(keepFrom: number): Promise<void> {
-    try {
-      this.#lowest ??= (await this.list())[0] ?? keepFrom
-      for (; this.#lowest < keepFrom; this.#lowest++) await this.#disk.remove(this.path(this.#lowest))
-    } catch {
-      return
-    }
+  async #deleteBelow(keepFrom: number): Promise<void> {
+    if (keepFrom <= 1) return
+    this.#lowest ??= (await this.list())[0] ?? keepFrom
+    for (; this.#lowest < keepFrom; this.#lowest++) await this.#disk.remove(this.path(this.#lowest))
   }
 
-  async #link(temporary: string, version: number, bytes: Uint8Array): Promise<boolean> {
+  async #link(temporary: string, version: number, bytes: Buffer): Promise<boolean> {
     try {
       await this.#disk.link(temporary, this.path(version))
     } catch (error) {
@@ -144,7 +147,7 @@ export class Versions {
     }
   }
 
-  async #isOurs(version: number, bytes: Uint8Array, linkError: unknown): Promise<boolean> {
+  async #isOurs(version: number, bytes: Buffer, linkError: unknown): Promise<boolean> {
     let found: Buffer
     try {
       found = await this.read(version)
@@ -169,7 +172,7 @@ export class Versions {
     return (await this.#disk.stat(this.path(version))) !== undefined
   }
 
-  async #hint(): Promise<number> {
+  async #hinted(): Promise<number> {
     try {
       const text = (await this.#disk.readFile(join(this.directory, HINT))).toString('utf8').trim()
       return /^\d{1,15}$/.test(text) ? Number(text) : 0
@@ -185,10 +188,6 @@ async function allDone(work: readonly Promise<void>[]): Promise<void> {
   const results = await Promise.allSettled(work)
   const failed = results.find((result) => result.status === 'rejected')
   if (failed) throw failed.reason
-}
-
-function isUnknown(error: unknown): boolean {
-  return error instanceof MillraceError && error.code === 'commit-unknown'
 }
 
 function unknownOutcome(path: string, cause: unknown): MillraceError {

@@ -18,16 +18,16 @@ function canonical(value: unknown, type: IdentifiedType): unknown {
   switch (type.kind) {
     case 'int':
     case 'long':
-      return String(value)
+      return text(value)
     case 'double':
       // The two zeros are one value, and JSON does not tell them apart.
       return typeof value === 'string' ? double(value) : (value as number) + 0
     case 'decimal': {
-      const [whole, fraction = ''] = String(value).split('.')
+      const [whole, fraction = ''] = text(value).split('.')
       return type.scale === 0 ? whole : `${whole}.${fraction.padEnd(type.scale, '0')}`
     }
     case 'timestamp': {
-      const [seconds, fraction = ''] = String(value).replace('T', ' ').split('.')
+      const [seconds, fraction = ''] = text(value).replace('T', ' ').split('.')
       return `${seconds}.${fraction.padEnd(6, '0')}`
     }
     case 'list':
@@ -41,7 +41,11 @@ function canonical(value: unknown, type: IdentifiedType): unknown {
   }
 }
 
-function double(text: string): number | string {
-  const known = { nan: 'NaN', inf: 'Infinity', '-inf': '-Infinity' }[text.toLowerCase()]
-  return known ?? (/^-?[\d.]+(e[+-]?\d+)?$/i.test(text) ? Number(text) : text)
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
+function double(value: string): number | string {
+  const known = { nan: 'NaN', inf: 'Infinity', '-inf': '-Infinity' }[value.toLowerCase()]
+  return known ?? (/^-?[\d.]+(e[+-]?\d+)?$/i.test(value) ? Number(value) : value)
 }

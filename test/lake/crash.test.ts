@@ -133,6 +133,7 @@ async function check(root: string, ledger: Ledger, where: string): Promise<void>
 const LOSSES: readonly Loss[] = [
   { names: 0, bytes: 0 },
   { names: 1, bytes: 0 },
+  { names: 0.5, lastNames: true, bytes: 0 },
   { names: 0.5, bytes: 0.5, zeros: 1 },
 ]
 
@@ -141,7 +142,7 @@ describe('whatever operation fails, the table keeps what was acknowledged and no
     let acknowledged = false
     for (let at = 1; !acknowledged; at++) {
       const root = join(await temporaryDirectory(), 'lake')
-      const disk = new FaultyDisk(`${root}-limbo`, { at, error: 'EIO', torn: 0.5, then: 'crash' })
+      const disk = new FaultyDisk(`${root}-limbo`, { at, error: 'EIO', torn: 0.5, lasting: true })
       const ledger = await scenario(root, disk)
       // What is in flight when the process dies may be committed.
       const inFlight = disk.crashed && ledger.created ? { ...ledger, possible: possibleAfter(ledger) } : ledger
@@ -154,7 +155,7 @@ describe('whatever operation fails, the table keeps what was acknowledged and no
   test('the disk fails once: an error that does not say otherwise means that nothing was committed', async () => {
     for (let at = 1; ; at++) {
       const root = join(await temporaryDirectory(), 'lake')
-      const disk = new FaultyDisk(`${root}-limbo`, { at, error: 'ENOSPC', torn: 0.5, then: 'once' })
+      const disk = new FaultyDisk(`${root}-limbo`, { at, error: 'ENOSPC', torn: 0.5, lasting: false })
       const ledger = await scenario(root, disk)
       await check(root, ledger, `${at}: ${disk.operations[at - 1]}`)
       if (disk.operations.length < at) break

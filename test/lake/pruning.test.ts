@@ -115,7 +115,7 @@ function valuesSql(rows: readonly RowText[]): string {
   const names = FIELDS.map((field) => quoteIdentifier(field.name)).join(', ')
   const tuples = rows.map(
     (row, i) =>
-      `(${i}, ${FIELDS.map(({ name }) => (row[name] == null ? 'NULL' : quoteLiteral(row[name]))).join(', ')})`,
+      `(${i}, ${FIELDS.map(({ name }) => (row[name] === null || row[name] === undefined ? 'NULL' : quoteLiteral(row[name]))).join(', ')})`,
   )
   const select = FIELDS.map(
     ({ name, type }) => `${quoteIdentifier(name)}::${duckdbType(type)} AS ${quoteIdentifier(name)}`,

@@ -85,7 +85,7 @@ const STRING = [
 describe('DuckDB and TypeScript compute the same', () => {
   const cases: (readonly [Transform, PrimitiveType, fc.Arbitrary<string>])[] = [
     ...NUMBERS.flatMap(([type, values]) => [1, 7, 1000].map((width) => [truncate(width), type, values] as const)),
-    ...NUMBERS.map(([type, values]) => [{ kind: 'identity' } as Transform, type, values] as const),
+    ...NUMBERS.map(([type, values]) => [{ kind: 'identity' }, type, values] as const),
     [truncate(1), ...STRING],
     [truncate(5), ...STRING],
     ...TIMES.flatMap(([type, values]) =>

@@ -22,7 +22,7 @@ export async function openDuckdb(): Promise<DuckDBConnection> {
 export type Row = Record<string, unknown>
 
 export async function query(connection: DuckDBConnection, sql: string): Promise<Row[]> {
-  return (await connection.runAndReadAll(sql)).getRowObjectsJson() as Row[]
+  return (await connection.runAndReadAll(sql)).getRowObjectsJson()
 }
 
 /**
