@@ -113,6 +113,7 @@ export class LakePlatform implements Platform {
       nowMs: this.#effects.clock.now(),
       lakeTable,
       streamLag: (name) => lags.get(name)!,
+      auditsOf: () => [],
       stateOf: () => ({ state: 'ok' }),
       heldBy: (dataset) => heldBy(dataset, lakeTable),
     }

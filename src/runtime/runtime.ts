@@ -15,15 +15,17 @@ import type { Project } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
 import { type Gate, compileGate } from '../quality/gate.ts'
 import type { Disk } from '../storage/disk.ts'
+import { runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
 import { Lanes } from './lanes.ts'
 import { maintain } from './maintain.ts'
+import type { AuditResult } from './record.ts'
 import { replayStream } from './replay.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
 import { StreamRunner } from './stream-runner.ts'
-import { type RefreshRange, TableRunner, refreshError } from './table-runner.ts'
+import { type RefreshRange, TableRunner, refreshError, timeOf } from './table-runner.ts'
 import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
 
 export interface RuntimeOptions {
@@ -66,6 +68,8 @@ export class Runtime {
   readonly #polls: Promise<void>[] = []
   readonly #loads = new Map<string, SerialQueue>()
   readonly reports = new Map<string, LoadReport>()
+  /** Results of checks that are not in a snapshot: of streams, and of time passing. */
+  readonly audits = new Map<string, readonly AuditResult[]>()
   /** Why the last housekeeping failed, if it did. */
   maintenanceError: MillraceError | undefined
 
@@ -162,7 +166,10 @@ export class Runtime {
         lingerMs: DEFAULTS.lingerMs,
       },
       audited: isAudited(stream),
-      onCommit: () => (isAudited(stream) ? this.scheduler.due(stream) : this.scheduler.published(stream)),
+      onCommit: () => {
+        if (hasAudits(stream)) this.scheduler.due(stream)
+        if (!isAudited(stream)) this.scheduler.published(stream)
+      },
       onFailed: (error) => this.scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
     })
   }
@@ -199,8 +206,13 @@ export class Runtime {
   }
 
   async #step(dataset: Dataset): Promise<StepOutcome> {
-    if (dataset.kind === 'stream')
-      return auditStream(this.streams.get(dataset.name)!, this.database, (other) => this.publishedSql(other.name))
+    if (dataset.kind === 'stream') {
+      const outcome = await auditStream(this.streams.get(dataset.name)!, this.database, (other) =>
+        this.publishedSql(other.name),
+      )
+      this.audits.set(dataset.name, outcome.audits)
+      return outcome
+    }
     const runner = this.tables.get(dataset.name)!
     try {
       return await runner.refresh()
@@ -216,7 +228,7 @@ export class Runtime {
       if (runner.stream.sources.length > 0) this.#polls.push(this.#poll(runner))
     }
     for (const dataset of this.project.order)
-      if (dataset.kind === 'table' || isAudited(dataset)) this.scheduler.due(dataset)
+      if (dataset.kind === 'table' || hasAudits(dataset)) this.scheduler.due(dataset)
   }
 
   async #poll(runner: StreamRunner): Promise<void> {
@@ -235,6 +247,29 @@ export class Runtime {
       }
       await this.options.clock.sleep(every, signal)
     }
+  }
+
+  /** Data grows old without any step being due: freshness is looked at by the clock. */
+  async #watchFreshness(): Promise<void> {
+    const { signal } = this.#stopping
+    const watched = this.project.order.filter((dataset) => dataset.checks.some((check) => check.rule === 'freshness'))
+    while (watched.length > 0) {
+      await this.options.clock.sleep(FRESHNESS_MS, signal)
+      if (signal.aborted) return
+      for (const dataset of watched) this.audits.set(dataset.name, await this.auditPublished(dataset))
+    }
+  }
+
+  /** Runs a dataset's checks over what is published. */
+  async auditPublished(dataset: Dataset): Promise<AuditResult[]> {
+    return runAudits(dataset, {
+      self: await this.publishedSql(dataset.name),
+      fields: this.bound.fields.get(dataset.name)!,
+      time: timeOf(dataset),
+      nowMs: this.options.clock.now(),
+      database: this.database,
+      relation: (other) => this.publishedSql(other.name),
+    })
   }
 
   /** Brings new and changed files of a stream's sources in. */
@@ -331,6 +366,11 @@ export class Runtime {
 }
 
 const HOUSEKEEPING_MS = 60_000
+const FRESHNESS_MS = 15_000
+
+function hasAudits(dataset: Dataset): boolean {
+  return dataset.checks.some((check) => check.on === 'dataset')
+}
 
 /** Whether dataset checks hold a stream's snapshots back. */
 export function isAudited(dataset: Dataset): boolean {

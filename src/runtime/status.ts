@@ -3,7 +3,7 @@ import { checkName } from '../project/check.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
 import type { LakeTable } from '../lake/table.ts'
-import { NO_COUNTS, readRecord } from './record.ts'
+import { type AuditResult, NO_COUNTS, readRecord } from './record.ts'
 import type { Runtime } from './runtime.ts'
 import type { StepState } from './scheduler.ts'
 import { newestStep } from './warehouse.ts'
@@ -46,6 +46,8 @@ export interface Observed {
   lakeTable(name: string): LakeTable
   /** Acknowledged records that are not in a committed snapshot. */
   streamLag(name: string): number
+  /** Results of checks newer than those in the snapshots. */
+  auditsOf(name: string): readonly AuditResult[]
   stateOf(dataset: Dataset): StepState
   heldBy(dataset: Dataset): { dataset: Dataset; state: StepState } | undefined
 }
@@ -55,6 +57,7 @@ export function observe(runtime: Runtime): Observed {
     nowMs: runtime.options.clock.now(),
     lakeTable: (name) => runtime.lakeTable(name),
     streamLag: (name) => runtime.streams.get(name)!.lag,
+    auditsOf: (name) => runtime.audits.get(name) ?? [],
     stateOf: (dataset) => runtime.scheduler.stateOf(dataset),
     heldBy: (dataset) => runtime.scheduler.heldBy(dataset),
   }
@@ -120,9 +123,8 @@ export async function datasetDetail(
   const main = table.snapshot('main')
   const files = main ? await table.files(main) : []
   const newest = newestStep(table)
-  const audits = new Map(
-    (newest?.record.audits ?? (main && readRecord(main.summary)?.audits) ?? []).map((audit) => [audit.check, audit]),
-  )
+  const recorded = newest?.record.audits ?? (main && readRecord(main.summary)?.audits) ?? []
+  const audits = new Map([...recorded, ...observed.auditsOf(dataset.name)].map((audit) => [audit.check, audit]))
   return {
     ...datasetStatus(dataset, observed),
     ...(dataset.doc === undefined ? {} : { doc: dataset.doc }),
