@@ -38,7 +38,7 @@ export async function act<V extends Verb>(
       effects.err.write(`${signal}: stopping after the work under way; what was acknowledged is kept.\n`)
       await runtime.stop()
       return signal === 'SIGINT' ? 130 : 143
-    })
+    }, effects.clock)
     try {
       for (const runner of runtime.streams.values()) runner.start()
       return (await carryOut(runtime, verb, input, tell)) as ResultOf<V>

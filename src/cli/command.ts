@@ -36,7 +36,7 @@ export interface Command<S extends OptionSpecs = OptionSpecs> {
 
 /** Declares a command; its options' types follow from their specs. */
 export function command<const S extends OptionSpecs>(declared: Command<S>): Command {
-  return declared as unknown as Command
+  return declared
 }
 
 /** Options that most commands have. */

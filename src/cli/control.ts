@@ -229,9 +229,14 @@ async function drain(runtime: Runtime, runner: StreamRunner, tell: Tell): Promis
   }
 }
 
-function filesReport({ failed, stream: _, ...report }: LoadReport): FilesReport {
+function filesReport({ loaded, changed, unchanged, removed, unmatched, failed, records }: LoadReport): FilesReport {
   return {
-    ...report,
+    loaded,
+    changed,
+    unchanged,
+    removed,
+    unmatched,
+    records,
     failed: failed.map(({ file, error }) => ({
       file,
       message: error.message,

@@ -12,6 +12,8 @@ import { checkConfig } from './check-config.ts'
 import { ProjectProblems } from './report-error.ts'
 
 export const CONFIG_FILE = 'millrace.config.ts'
+/** Globs of files that may declare something, unless the configuration says otherwise. */
+export const DEFAULT_INCLUDE: readonly string[] = ['**/*.ts']
 
 /** A project as far as its files load, and what is wrong with the files or the declarations. */
 export interface LoadedProject {
@@ -40,7 +42,7 @@ export async function readProject(directory: string): Promise<LoadedProject> {
 }
 
 /** The files of a project that declare something. Absolute paths, sorted. */
-export async function projectFiles(root: string, include: readonly string[] = ['**/*.ts']): Promise<string[]> {
+export async function projectFiles(root: string, include = DEFAULT_INCLUDE): Promise<string[]> {
   const files = await glob([...include], {
     cwd: root,
     absolute: true,
@@ -57,7 +59,7 @@ async function load(root: string): Promise<{ project: Project; fileProblems: rea
       context: { path: root },
     })
   }
-  useThisMillrace()
+  hookModules(root)
   const problems: MillraceError[] = []
   const config = await loadConfig(configPath, root, problems)
   const declarations = new Set<Declaration>()
@@ -166,15 +168,23 @@ function placeOf(error: unknown): { file: string; line: number } | undefined {
   return undefined
 }
 
-let hooked = false
+const hooked = new Set<string>()
 
-/** Project files get the SDK of the Millrace that runs them, whether or not they have it installed. */
-function useThisMillrace(): void {
-  if (hooked) return
-  hooked = true
+/**
+ * Project files get the SDK of the Millrace that runs them, whether or not they have it installed, and are modules,
+ * whatever a package.json around them says or does not say.
+ */
+function hookModules(root: string): void {
+  if (hooked.has(root)) return
+  hooked.add(root)
   const sdk = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : '../index.js', import.meta.url).href
+  const folder = `${pathToFileURL(root).href}/`
   registerHooks({
-    resolve: (specifier, context, next) =>
-      specifier === 'millrace' ? { url: sdk, shortCircuit: true } : next(specifier, context),
+    resolve(specifier, context, next) {
+      if (specifier === 'millrace') return { url: sdk, shortCircuit: true }
+      const found = next(specifier, context)
+      const own = found.url.startsWith(folder) && found.url.endsWith('.ts') && !found.url.includes('/node_modules/')
+      return own ? { ...found, format: 'module-typescript' } : found
+    },
   })
 }

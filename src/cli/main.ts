@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { didYouMean } from '../base/suggest.ts'
 import { type Command, parseOptions, usageError } from './command.ts'
@@ -6,6 +5,7 @@ import { COMMANDS } from './commands.ts'
 import { type Effects, systemEffects } from './effects.ts'
 import { commandHelp, generalHelp } from './help.ts'
 import { exitCodeOf, reportError } from './report-error.ts'
+import { version } from './version.ts'
 
 /** Runs one command line. Resolves to the exit code: 0, 1 when it failed, 2 when it was not understood. */
 export async function main(argv: readonly string[], effects: Effects): Promise<number> {
@@ -41,13 +41,6 @@ async function commandOf(name: string): Promise<Command> {
   if (name.startsWith('-'))
     throw usageError(`The command comes first, before '${name}'.`, 'Such as: millrace start --project DIR.')
   throw usageError(`There is no command '${name}'.`, didYouMean(name, Object.keys(COMMANDS)))
-}
-
-export function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-    version: string
-  }
-  return version
 }
 
 /** The whole life of the process. */

@@ -4,6 +4,7 @@ import type { Dataset } from '../project/dataset.ts'
 import { type Project, checkInputsOf, inputsOf } from '../project/project.ts'
 import type { PartitionBy } from '../project/stream.ts'
 import type { Output } from './effects.ts'
+import { DEFAULT_INCLUDE } from './load-project.ts'
 import type { Plan } from './plan-project.ts'
 import { textTable } from './text-table.ts'
 
@@ -12,6 +13,7 @@ export function planDocument({ project, bound, problems }: Plan) {
   return {
     project: project.name,
     directory: project.directory,
+    include: project.config.include ?? DEFAULT_INCLUDE,
     problems,
     datasets: project.order.map((dataset) => ({
       name: dataset.name,

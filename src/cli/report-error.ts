@@ -41,8 +41,10 @@ export function reportError(error: unknown, effects: Effects, json: boolean): vo
 /** An error as a few lines, the last one ended. */
 export function errorText(error: MillraceError, { err, env, cwd }: Effects): string {
   const label = (text: string) => `  ${err.style('dim', text.padEnd(5))} `
-  const lines = [`${err.style(['red', 'bold'], 'error:')} ${nearby(error.message, cwd)}`]
   const { file, line } = error.context
+  // The place has a line of its own.
+  const message = nearby(error.message.replace(` (${file}:${line})`, ''), cwd)
+  const lines = [`${err.style(['red', 'bold'], 'error:')} ${message}`]
   if (typeof file === 'string')
     lines.push(`${label('where')}${nearby(file, cwd)}${line === undefined ? '' : `:${line}`}`)
   if (error.hint !== undefined) lines.push(`${label('hint')}${nearby(error.hint, cwd)}`)

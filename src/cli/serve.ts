@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
+import { MillraceError } from '../base/errors.ts'
 import type { Config } from '../project/config.ts'
 import type { Project } from '../project/project.ts'
 import type { Runtime } from '../runtime/runtime.ts'
@@ -9,7 +10,7 @@ import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { openRuntime } from './open-runtime.ts'
 import { RuntimePlatform } from './platform.ts'
-import { removeServerNote, writeServerNote } from './server-file.ts'
+import { readServerNote, removeServerNote, writeServerNote } from './server-file.ts'
 
 export interface ServeOptions {
   readonly project: Project
@@ -32,7 +33,9 @@ const DRAIN_MS_MAX = 10_000
 
 /** Locks the data directory, recovers, listens, and starts the lanes. Errors: those of each. */
 export async function serve({ project, home, port, host, json }: ServeOptions, effects: Effects): Promise<Serving> {
-  const lock = await lockDirectory(home.data)
+  const lock = await lockDirectory(home.data).catch((error: unknown) => {
+    throw withServer(error, home)
+  })
   const undo: (() => Promise<void>)[] = [() => lock.release()]
   try {
     const runtime = await openRuntime({ project, home, eager: false, json }, effects)
@@ -67,6 +70,17 @@ export async function serve({ project, home, port, host, json }: ServeOptions, e
     for (const step of undo.reverse()) await step()
     throw error
   }
+}
+
+/** Says which server it is that holds the directory. */
+function withServer(error: unknown, home: Home): unknown {
+  const note = readServerNote(home.data)
+  if (!(error instanceof MillraceError) || error.code !== 'data-locked' || note === undefined) return error
+  return new MillraceError(error.kind, error.code, error.message, {
+    hint: `A server runs there at ${note.url}. Stop it, or use another data directory (--data).`,
+    context: { ...error.context, url: note.url },
+    cause: error,
+  })
 }
 
 function configOf(config: Config, { env }: Effects, port: number | undefined, host: string | undefined): Config {

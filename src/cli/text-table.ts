@@ -91,7 +91,7 @@ export function displayWidth(text: string): number {
   if (/^[\u0020-\u007e]*$/.test(text)) return text.length
   let width = 0
   for (const character of text)
-    width += /^[\p{M}\u200b-\u200d\ufe0f]$/u.test(character) ? 0 : WIDE.test(character) ? 2 : 1
+    width += /^(?:\p{M}|[\u200b-\u200d])$/u.test(character) ? 0 : WIDE.test(character) ? 2 : 1
   return width
 }
 

@@ -45,9 +45,9 @@ export function watchStates(runtime: Runtime, { clock, err, cwd }: Effects, json
       `${err.style('red', String(status))} ${method} ${route}: ${messageOf(error)}`,
     )
   }
-  subscribe(requestChannel.name as string, onRequest)
+  subscribe(requestChannel.name, onRequest)
   return () => {
     done.abort()
-    unsubscribe(requestChannel.name as string, onRequest)
+    unsubscribe(requestChannel.name, onRequest)
   }
 }

@@ -45,7 +45,7 @@ loses nothing either. It listens on this machine only, unless MILLRACE_TOKEN (or
         resolve(0)
         return 0
       }
-      onStop(stop)
+      onStop(stop, clock)
       // A supervisor (millrace dev) that dies takes the server with it.
       if (process.send) process.once('disconnect', () => void stop('the supervisor is gone'))
     })

@@ -1,0 +1,189 @@
+import { formatMs } from '../base/duration.ts'
+import type { MillraceError } from '../base/errors.ts'
+import type { DatasetStatus } from '../serving/platform.ts'
+import { type PlanDocument, ServerChild, type ServerEvent, planInChild } from './child.ts'
+import type { Effects } from './effects.ts'
+import type { Home } from './home.ts'
+import { DEFAULT_INCLUDE } from './load-project.ts'
+import { LiveBlock } from './live-block.ts'
+import { errorText, nearby } from './report-error.ts'
+import { runningServer } from './server-client.ts'
+import { statusTable } from './status-table.ts'
+import { visible } from './text-table.ts'
+import { changedFiles } from './watch-files.ts'
+
+export interface DevOptions {
+  readonly home: Home
+  readonly port?: number
+}
+
+const STATUS_MS = 1_000
+
+/** A project that runs while it is written: each change that is right takes the place of what runs. */
+export class DevSession {
+  readonly #options: DevOptions
+  readonly #effects: Effects
+  readonly #block: LiveBlock
+  readonly #stopping = new AbortController()
+  #child: ServerChild | undefined
+  /** The plan of the last version that was right. */
+  #plan: PlanDocument | undefined
+  #url: string | undefined
+  /** Said by a server before it was ready: why it did not become so. */
+  #errors: readonly MillraceError[] = []
+
+  constructor(options: DevOptions, effects: Effects) {
+    this.#options = options
+    this.#effects = effects
+    this.#block = new LiveBlock(effects.err)
+  }
+
+  /** Runs until `stop`. */
+  async run(): Promise<void> {
+    const { clock, disk, err } = this.#effects
+    const { signal } = this.#stopping
+    const status = this.#showStatus()
+    const changes = changedFiles({
+      root: this.#options.home.project,
+      include: () => this.#plan?.include ?? DEFAULT_INCLUDE,
+      clock,
+      disk,
+      signal,
+    })
+    // Changes made during the first start count: the watch begins before it.
+    const first = changes.next()
+    await this.#take()
+    for (let next = await first; next.done !== true; next = await changes.next()) {
+      this.#block.print(`${err.style('cyan', 'changed')} ${next.value.join(', ')}`)
+      await this.#take()
+    }
+    await status
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    this.#block.end()
+    await this.#child?.stop()
+    this.#block.print('stopped')
+  }
+
+  /** Takes the files as they are now: checks them, and lets them replace what runs. */
+  async #take(): Promise<void> {
+    const { home } = this.#options
+    const { document, errors } = await planInChild(['--project', home.project, '--data', home.data])
+    if (this.#stopping.signal.aborted) return
+    if (errors.length > 0 || document === undefined) return this.#refuse(errors)
+    const began = this.#effects.clock.monotonic()
+    const old = this.#child
+    this.#child = undefined
+    await old?.stop()
+    if (this.#stopping.signal.aborted) return
+    await this.#start(document, began)
+  }
+
+  #refuse(errors: readonly MillraceError[]): void {
+    const { err } = this.#effects
+    const running =
+      this.#child === undefined
+        ? 'Nothing runs yet; waiting for a change.'
+        : 'The last version without problems keeps running.'
+    const texts = errors.map((error) => errorText(error, this.#effects).trimEnd())
+    this.#block.print([...texts, err.style('yellow', running)].join('\n'))
+  }
+
+  async #start(plan: PlanDocument, began: number): Promise<void> {
+    const { home } = this.#options
+    const { clock, err } = this.#effects
+    // A free port, once found, is kept: whoever talks to it goes on.
+    const port = this.#url === undefined ? this.#options.port : Number(new URL(this.#url).port)
+    this.#errors = []
+    const ready = Promise.withResolvers<string | undefined>()
+    const args = [
+      '--project',
+      home.project,
+      '--data',
+      home.data,
+      ...(port === undefined ? [] : ['--port', String(port)]),
+    ]
+    const child = new ServerChild(args, clock, (event) => this.#hear(event, ready.resolve))
+    this.#child = child
+    void child.ended.then((how) => {
+      ready.resolve(undefined)
+      if (this.#child !== child || this.#stopping.signal.aborted) return
+      this.#child = undefined
+      const texts = this.#errors.map((error) => errorText(error, this.#effects).trimEnd())
+      this.#block.show([])
+      this.#block.print([...texts, err.style('red', `The server has ended (${how}); waiting for a change.`)].join('\n'))
+    })
+    const url = await ready.promise
+    if (url === undefined) return
+    const again = this.#url !== undefined
+    this.#url = url
+    this.#plan = plan
+    const took = formatMs(clock.monotonic() - began)
+    this.#block.print(
+      again ? `${err.style('green', 'running')} the new version, after ${took}` : this.#welcome(plan, url, took),
+    )
+  }
+
+  #hear(event: ServerEvent, ready: (url: string) => void): void {
+    const { err, cwd } = this.#effects
+    switch (event.event) {
+      case 'ready':
+        return ready(event.url)
+      case 'error':
+        this.#errors = [...this.#errors, ...event.errors]
+        return
+      case 'state': {
+        const state =
+          event.state === 'ok'
+            ? err.style('green', 'ok')
+            : err.style(event.state === 'blocked' ? 'yellow' : 'red', event.state)
+        return this.#block.print(
+          `${state} ${event.dataset}: ${event.reason === undefined ? 'again' : nearby(event.reason, cwd)}`,
+        )
+      }
+      case 'text':
+        if (event.text !== '') this.#block.print(visible(event.text))
+    }
+  }
+
+  #welcome(plan: PlanDocument, url: string, took: string): string {
+    const { err } = this.#effects
+    const streams = plan.datasets.filter(({ kind }) => kind === 'stream').map(({ name }) => name)
+    const line = (method: string, path: string, what: string) =>
+      `  ${err.style('dim', method.padEnd(4))} ${err.style('cyan', url + path)}${what === '' ? '' : `  ${err.style('dim', what)}`}`
+    return [
+      `${err.style('bold', plan.project)} runs after ${took}. Edit it: changes are taken up. Ctrl-C stops.`,
+      '',
+      ...streams.map((name) => line('POST', `/v1/streams/${name}`, '')),
+      ...plan.endpoints.map(({ name, params }) => {
+        const needed = params.filter(({ nullable }) => !nullable).map((param) => `${param.name}=…`)
+        return line('GET', `/v1/endpoints/${name}${needed.length === 0 ? '' : `?${needed.join('&')}`}`, '')
+      }),
+      line('POST', '/v1/sql', ''),
+      line('GET', '/openapi.json', ''),
+      '',
+    ].join('\n')
+  }
+
+  /** Draws the state of the datasets under everything else. */
+  async #showStatus(): Promise<void> {
+    const { clock, err } = this.#effects
+    const { signal } = this.#stopping
+    if (!err.isTerminal) return
+    while (!signal.aborted) {
+      await clock.sleep(STATUS_MS, signal)
+      if (this.#child === undefined || this.#url === undefined) continue
+      try {
+        const server = await runningServer(this.#options.home.data)
+        const answer = await server?.ask('GET', '/v1/datasets')
+        if (answer === undefined || signal.aborted) continue
+        const { datasets } = JSON.parse(answer.toString('utf8')) as { datasets: DatasetStatus[] }
+        this.#block.show(['', ...statusTable(datasets, err).split('\n')])
+      } catch {
+        // It is being replaced; the next look will do.
+      }
+    }
+  }
+}
