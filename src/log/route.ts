@@ -34,7 +34,7 @@ export function routeLines(batch: RecordLines, keyColumns: readonly string[], pa
   const filled = new Float64Array(partitions)
   forEachLine(lines, (record, from, to) => {
     const partition = target[record]!
-    filled[partition]! += lines.copy(routed[partition]!.lines, filled[partition]!, from, to)
+    filled[partition]! += lines.copy(routed[partition]!.lines, filled[partition], from, to)
   })
   return routed.filter((part) => part.records > 0)
 }

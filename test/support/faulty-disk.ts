@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { link, mkdir, open, rename, rm, stat, truncate } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Disk, DiskFile } from '../../src/storage/disk.ts'
@@ -46,7 +47,6 @@ export class FaultyDisk implements Disk {
   readonly #limbo: string
   readonly #files = new Map<string, FileState>()
   #names: NameChange[] = []
-  #limboNames = 0
   #crashed = false
   #failed = false
 
@@ -65,7 +65,6 @@ export class FaultyDisk implements Disk {
     const next = new FaultyDisk(this.#limbo)
     for (const [path, state] of this.#files) next.#files.set(path, state)
     next.#names = [...this.#names]
-    next.#limboNames = this.#limboNames
     return next
   }
 
@@ -229,7 +228,7 @@ export class FaultyDisk implements Disk {
 
   async #bury(path: string): Promise<void> {
     await mkdir(this.#limbo, { recursive: true })
-    const grave = join(this.#limbo, String(this.#limboNames++))
+    const grave = join(this.#limbo, randomUUID())
     const state = this.#files.get(path)
     await rename(path, grave)
     this.#move(state, path, grave)
@@ -243,7 +242,7 @@ export class FaultyDisk implements Disk {
   async #save(path: string): Promise<string | undefined> {
     if ((await systemDisk.stat(path)) === undefined) return undefined
     await mkdir(this.#limbo, { recursive: true })
-    const saved = join(this.#limbo, String(this.#limboNames++))
+    const saved = join(this.#limbo, randomUUID())
     await link(path, saved)
     return saved
   }

@@ -37,6 +37,6 @@ export const defaultLogLimits: LogLimits = {
   markBytes: 64 * 1024,
   mergedBytes: 64 * MiB,
   mergedFiles: 64,
-  compressionLevel: 1,
+  compressionLevel: 3,
   cachedFrames: 100_000,
 }

@@ -3,8 +3,8 @@ import type { Clock } from '../../base/clock.ts'
 import { SerialQueue } from '../../base/queue.ts'
 import type { Disk } from '../../storage/disk.ts'
 import type { Appended, Frame, PartitionLog, RecordBatch, Retention, Segment, Verification } from '../log.ts'
-import type { StoredFile } from './files.ts'
-import { FrameCache, frameOf, storedHeaders } from './files.ts'
+import type { FrameCache, StoredFile } from './files.ts'
+import { frameOf, storedHeaders } from './files.ts'
 import { headerBytesMax } from './frame.ts'
 import type { LogLimits } from './limits.ts'
 import { MarkLedger } from './marks.ts'
@@ -145,6 +145,7 @@ export class LocalPartition implements PartitionLog {
 
   compact(): Promise<number> {
     return this.#maintenance.run(async () => {
+      await this.#sweep()
       let merged = 0
       for (let run = this.#nextRun(); run !== undefined && !this.#closed; run = this.#nextRun()) {
         await this.#merge(run)
@@ -156,6 +157,7 @@ export class LocalPartition implements PartitionLog {
 
   retain(policy: Retention): Promise<number> {
     return this.#maintenance.run(async () => {
+      await this.#sweep()
       const expired = await this.#expired(policy)
       const last = expired.at(-1)
       if (last === undefined) return this.start
@@ -221,8 +223,8 @@ export class LocalPartition implements PartitionLog {
 
   /** The part of a file's bytes that its records above the checkpoint make up. */
   #share({ from, to, bytes }: { from: number; to: number; bytes: number }): number {
-    if (this.#checkpoint <= from) return bytes
     if (this.#checkpoint >= to) return 0
+    if (this.#checkpoint <= from) return bytes
     return Math.round((bytes * (to - this.#checkpoint)) / (to - from))
   }
 
