@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { numbered, recordsFrom } from './conformance.ts'
 import { localHome } from './home.ts'
@@ -10,7 +10,7 @@ test('kill -9 while appending, sealing and merging loses nothing acknowledged', 
   const home = await localHome()
   let acknowledged = 0
   for (let round = 0; round < 6; round++) {
-    const child = spawn(process.execPath, [join(import.meta.dirname, 'appender.ts'), home.directory], {
+    const child = spawn(process.execPath, [fileURLToPath(import.meta.resolve('./appender.ts')), home.directory], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const lines = createInterface({ input: child.stdout })

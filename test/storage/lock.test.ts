@@ -4,10 +4,11 @@ import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { lockDirectory } from '../../src/storage/lock.ts'
 
-const holder = join(import.meta.dirname, 'lock-holder.ts')
+const holder = fileURLToPath(import.meta.resolve('./lock-holder.ts'))
 
 describe('lockDirectory', () => {
   let directory: string

@@ -38,10 +38,6 @@ export class KeyTable {
     }
   }
 
-  get size(): number {
-    return this.#known.size
-  }
-
   #fresh(known: KnownAppend, nowMs: number): boolean {
     return known.atMs >= nowMs - this.#ageMs
   }

@@ -111,7 +111,8 @@ export class LocalPartition implements PartitionLog {
 
   segments(from: number): Segment[] {
     this.#checkReadable(from)
-    return this.#files.filter((file) => file.to > from).map((file) => ({ partition: this.partition, ...file }))
+    const first = this.#files.findLastIndex((file) => file.to <= from) + 1
+    return this.#files.slice(first).map((file) => ({ partition: this.partition, ...file }))
   }
 
   async frames(segment: Segment): Promise<readonly Frame[]> {
@@ -174,16 +175,7 @@ export class LocalPartition implements PartitionLog {
     const release = this.hold()
     const files = [...this.#files]
     const tail = this.#writer.tail
-    if (tail !== undefined && tail.bytes > 0) {
-      files.push({
-        path: tail.path,
-        compression: 'none',
-        from: tail.from,
-        to: tail.to,
-        bytes: tail.bytes,
-        rawBytes: tail.bytes,
-      })
-    }
+    if (tail !== undefined && tail.bytes > 0) files.push(fileOf(tail))
     const seen = { files: 0, frames: 0, records: 0, rawBytes: 0 }
     try {
       for (const file of files) {
@@ -216,9 +208,8 @@ export class LocalPartition implements PartitionLog {
   }
 
   #sealed(tail: Tail): void {
-    const { path, from, to, bytes } = tail
-    this.#files = [...this.#files, { path, compression: 'none', from, to, bytes, rawBytes: bytes }]
-    this.#cache.set(path, tail.frames)
+    this.#files = [...this.#files, fileOf(tail)]
+    this.#cache.set(tail.path, tail.frames)
   }
 
   /** The part of a file's bytes that its records above the checkpoint make up. */
@@ -323,6 +314,10 @@ export class LocalPartition implements PartitionLog {
       this.#garbage.shift()
     }
   }
+}
+
+function fileOf({ path, from, to, bytes }: Readonly<Tail>): StoredFile {
+  return { path, compression: 'none', from, to, bytes, rawBytes: bytes }
 }
 
 function pathsOf(file: StoredFile): string[] {
