@@ -72,6 +72,9 @@ export class Lake {
   async load(id: TableId): Promise<LakeTable | undefined> {
     checkId(id)
     const key = nameOf(id)
+    const known = this.#tables.get(key)
+    const isGone = (await known?.catch(() => undefined))?.dropped
+    if (isGone && this.#tables.get(key) === known) this.#tables.delete(key)
     let table = this.#tables.get(key)
     if (!table) {
       table = this.#read(id)

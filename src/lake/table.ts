@@ -22,7 +22,7 @@ import { jsonFieldIds, schemaToJson } from './schema.ts'
 import type { Commit, Snapshot } from './snapshot.ts'
 import type { NewFile, Versions } from './versions.ts'
 
-export type { Commit, Operation, Snapshot } from './snapshot.ts'
+export type { Commit, Snapshot } from './snapshot.ts'
 
 export interface TableId {
   readonly namespace: string
@@ -103,11 +103,21 @@ export class LakeTable {
     return Object.fromEntries(main === undefined ? all : [...all, ['main', main]])
   }
 
-  /** Takes up what other processes committed. */
+  /** Takes up what other processes committed. Throws `invalid` / `no-such-table` when one of them dropped the table. */
   async refresh(): Promise<void> {
-    const version = await this.#versions.latest(this.#view.version)
-    if (version === undefined || this.#dropped) throw noTable(this.id)
-    if (version > this.#view.version) this.#adopt(await readView(this.#versions, version, this.location))
+    const known = this.#view
+    const version = await this.#versions.latest(known.version)
+    if (version === known.version && !this.#dropped) return
+    const view = version === undefined ? undefined : await readView(this.#versions, version, this.location)
+    // A table made anew under the same name is another one.
+    if (view?.metadata['table-uuid'] !== known.metadata['table-uuid']) this.#dropped = true
+    if (this.#dropped || !view) throw noTable(this.id)
+    this.#adopt(view)
+  }
+
+  /** Whether the table is known to be gone. */
+  get dropped(): boolean {
+    return this.#dropped
   }
 
   /** The snapshot a ref is at, or the one with an id. */
@@ -180,7 +190,8 @@ export class LakeTable {
       if (expected !== undefined && current !== expected) throw moved(ref, expected, current)
       if (snapshotId !== undefined && !findSnapshot(metadata, snapshotId)) throw noSnapshot(this.id, snapshotId)
       if (current === snapshotId) return undefined
-      return { metadata: withRef(metadata, ref, snapshotId, this.context.clock.now()) }
+      const nowMs = Math.max(this.context.clock.now(), metadata['last-updated-ms'])
+      return { metadata: withRef(metadata, ref, snapshotId, nowMs) }
     })
   }
 
@@ -232,7 +243,8 @@ export class LakeTable {
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
         if (this.#dropped) throw noTable(this.id)
         const base = this.#view
-        const transaction = await change(base)
+        const transaction = await change(base).catch((error: unknown) => this.#overtaken(base, error))
+        if (transaction === 'overtaken') continue
         if (!transaction) return base
         if (await this.#put(base, transaction, before)) return this.#view
         const waitMs = Math.min(BACKOFF_MS_MAX, 2 ** Math.min(attempt, 7)) * (this.context.randomBytes(1)[0]! / 255)
@@ -253,6 +265,14 @@ export class LakeTable {
   /** Makes this object refuse further work. For the lake's drop. */
   markDropped(): Promise<void> {
     return this.#queue.run(async () => void (this.#dropped = true))
+  }
+
+  // Another process may have compacted and expired what a change was reading: then there is newer metadata to read.
+  async #overtaken(base: TableView, error: unknown): Promise<'overtaken'> {
+    if (!(error instanceof MillraceError) || error.code !== 'file-missing') throw error
+    await this.refresh()
+    if (this.#view === base) throw error
+    return 'overtaken'
   }
 
   async #put(base: TableView, { metadata, files = [] }: Transaction, before: () => Promise<void>): Promise<boolean> {

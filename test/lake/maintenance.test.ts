@@ -9,7 +9,14 @@ import { removeOrphans } from '../../src/lake/orphans.ts'
 import type { LakeTable } from '../../src/lake/table.ts'
 import { fieldsOf, t } from '../../src/project/columns.ts'
 import { append, openDuckdb, query, relation, writeFiles } from './support/duckdb.ts'
-import { appendImaginary, imaginaryFile, livePaths, openLake, steppedClock } from './support/lake.ts'
+import {
+  appendImaginary,
+  imaginaryFile,
+  livePaths,
+  openLake,
+  steppedClock,
+  temporaryDirectory,
+} from './support/lake.ts'
 
 const ID = { namespace: 'a', name: 'b' }
 const FIELDS = fieldsOf({ id: t.long() })
@@ -101,6 +108,22 @@ describe('expiry', () => {
     expect(await table.changes(undefined, third)).toBeUndefined()
     expect((await table.changes(second, third))!.added).toHaveLength(1)
   })
+})
+
+test('a commit goes on when another process compacted and expired what it was reading', async () => {
+  const clock = steppedClock()
+  const root = await temporaryDirectory()
+  const table = await (await openLake({ root, clock })).create(ID, { fields: FIELDS })
+  const file = imaginaryFile(table)
+  await table.commit({ operation: 'append', add: [file], remove: [], summary: {} })
+  const behind = (await (await openLake({ root, clock })).load(ID))!
+  await table.commit({ operation: 'replace', add: [imaginaryFile(table)], remove: [file.path], summary: {} })
+  clock.step(DAY)
+  await expireSnapshots(table, { keepLast: 1, maxAgeMs: 0 })
+  await appendImaginary(behind)
+  expect(await livePaths(behind)).toHaveLength(2)
+  const gone = behind.commit({ operation: 'delete', add: [], remove: [file.path], summary: {} })
+  await expect(gone).rejects.toMatchObject({ code: 'file-not-live' })
 })
 
 test('orphans are files that nothing refers to and that are old', async () => {

@@ -62,6 +62,27 @@ describe('a lake', () => {
     expect(new Set(loaded).size).toBe(1)
   })
 
+  test('notices that another process dropped a table, or made it anew', async () => {
+    const root = await temporaryDirectory()
+    const ours = await openLake({ root })
+    const theirs = await openLake({ root })
+    const table = await ours.create(ID, { fields: FIELDS })
+    await appendImaginary(table)
+    await theirs.drop(ID)
+    await expect(table.refresh()).rejects.toMatchObject({ code: 'no-such-table' })
+    expect(await ours.load(ID)).toBeUndefined()
+
+    const again = await theirs.create(ID, { fields: FIELDS })
+    const seen = (await ours.load(ID))!
+    expect(seen.snapshot()).toBeUndefined()
+    await theirs.drop(ID)
+    const third = await theirs.create(ID, { fields: FIELDS })
+    for (let i = 0; i < 3; i++) await appendImaginary(third)
+    await expect(appendImaginary(seen)).rejects.toMatchObject({ code: 'no-such-table' })
+    await expect(appendImaginary(again)).rejects.toMatchObject({ code: 'no-such-table' })
+    expect(await livePaths((await ours.load(ID))!)).toHaveLength(3)
+  })
+
   test('says when a table was moved', async () => {
     const root = await temporaryDirectory()
     const lake = await openLake({ root })
