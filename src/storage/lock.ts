@@ -11,6 +11,7 @@ export interface DirectoryLock {
 /**
  * Takes a directory for this process alone. The lock is SQLite's exclusive lock on `lock.db`, a file lock of the kernel's: it ends
  * with the process, however that ends. `lock.pid` only serves the message. Not for network file systems without locks.
+ * Nothing else in this process may open and close `lock.db`: that would end the lock (fcntl(2)).
  *
  * Errors: `conflict`/`data-locked` when another process, or another part of this one, holds it.
  */
