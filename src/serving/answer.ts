@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { MillraceError } from '../base/errors.ts'
+import type { KeptAnswer } from './cache.ts'
 import type { Answer } from './queries.ts'
 
 /** The forms an answer can take. */
@@ -66,7 +67,12 @@ export function sendAnswer(reply: FastifyReply, form: Form, answer: Answer, next
     return reply.send(answer.handle.createReadStream())
   }
   if (form !== 'json') return reply.send(Buffer.concat(answer.parts))
+  return reply.send(jsonDocument(answer, next))
+}
+
+/** The JSON document of an answer in rows: `{"columns":[{"name","type"}],"rows":[…]}`, then `next` or `truncated`. */
+export function jsonDocument(answer: KeptAnswer, next?: string): Buffer {
   const head = `{"columns":${JSON.stringify(answer.columns)},"rows":[`
   const more = next !== undefined ? `,"next":${JSON.stringify(next)}` : answer.truncated ? ',"truncated":true' : ''
-  return reply.send(Buffer.concat([Buffer.from(head), ...answer.parts, Buffer.from(`]${more}}`)]))
+  return Buffer.concat([Buffer.from(head), ...answer.parts, Buffer.from(`]${more}}`)])
 }

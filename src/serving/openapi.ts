@@ -32,7 +32,8 @@ export async function registerOpenApi(app: FastifyInstance, platform: Platform, 
 export function openApiRoute(app: FastifyInstance, platform: Platform): void {
   app.get('/openapi.json', { schema: { hide: true } }, async () => {
     const document = app.swagger() as unknown as { paths: Paths }
-    const details = await Promise.all(platform.relationNames().map((name) => platform.dataset(name)))
+    const statuses = await platform.datasets()
+    const details = await Promise.all(statuses.map(({ name }) => platform.dataset(name)))
     return { ...document, paths: { ...document.paths, ...projectPaths(document.paths, details, platform.endpoints()) } }
   })
 }

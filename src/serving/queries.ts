@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { type FileHandle, open, rm } from 'node:fs/promises'
+import type { Clock } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
 import { AnswerCache, type KeptAnswer, Recent } from './cache.ts'
 import type { ServingLimits } from './limits.ts'
 import type { Platform, Relation } from './platform.ts'
-import type { SqlPool } from './sandbox/pool.ts'
+import { SqlPool } from './sandbox/pool.ts'
 import type {
   Analysis,
   ParameterValues,
@@ -45,6 +46,16 @@ export type Answer =
       readonly bytes: number
     })
 
+export interface QueriesOptions {
+  readonly platform: Platform
+  readonly limits: ServingLimits
+  /** Directories that relations read from. */
+  readonly directories: readonly string[]
+  /** A directory for query processes alone; emptied at the start. */
+  readonly temporary: string
+  readonly clock: Clock
+}
+
 /**
  * Answers questions over published relations: analysed by the gate, told apart by the versions they read, answered from the
  * cache or by a query process.
@@ -62,6 +73,28 @@ export class Queries {
     this.#limits = limits
     this.#cache = new AnswerCache(limits.cacheBytes, limits.cachedAnswerBytes)
     this.#analyses = new Recent(limits.analyses)
+  }
+
+  /** Starts the first query process. Errors: `unavailable`/`query-process`. */
+  static async open(options: QueriesOptions): Promise<Queries> {
+    const { limits } = options
+    const pool = await SqlPool.open({
+      roots: options.directories,
+      temporary: options.temporary,
+      memoryBytes: limits.queryMemoryBytes,
+      temporaryBytes: limits.querySpillBytes,
+      threads: limits.queryThreads,
+      views: limits.views,
+      processes: limits.queryProcesses,
+      waiting: limits.queriesWaiting,
+      clock: options.clock,
+    })
+    return new Queries(options.platform, pool, limits)
+  }
+
+  /** Ends the query processes; questions under way or waiting fail. */
+  close(): Promise<void> {
+    return this.#pool.close()
   }
 
   /**

@@ -16,7 +16,6 @@ import { fromServer, sendProblem } from './problem.ts'
 import { Queries } from './queries.ts'
 import { refuseUnknown } from './routing.ts'
 import { jsonResponses } from './schemas.ts'
-import { SqlPool } from './sandbox/pool.ts'
 import { parseJson, sqlRoute } from './sql-route.ts'
 
 export interface ServerOptions {
@@ -71,24 +70,20 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   const access: Access = { token: config.server?.token || undefined, controlToken: options.controlToken }
   requireTokenBeyondLoopback(host, access.token)
   const limits = { ...servingLimits(config), ...options.limits }
-  const pool = await SqlPool.open({
-    roots: options.directories,
+  const queries = await Queries.open({
+    platform,
+    limits,
+    directories: options.directories,
     temporary: join(options.temporary, 'queries'),
-    memoryBytes: limits.queryMemoryBytes,
-    temporaryBytes: limits.querySpillBytes,
-    threads: limits.queryThreads,
-    views: limits.views,
-    processes: limits.queryProcesses,
-    waiting: limits.queriesWaiting,
     clock,
   })
   try {
-    const app = await build(platform, new Queries(platform, pool, limits), access, limits)
+    const app = await build(platform, queries, access, limits)
     const port = await listen(app, host, config.server?.port ?? DEFAULT_PORT)
     const name = host.includes(':') ? `[${host}]` : host
-    return { port, url: `http://${name}:${port}`, close: () => close(app, pool, clock) }
+    return { port, url: `http://${name}:${port}`, close: () => close(app, queries, clock) }
   } catch (error) {
-    await pool.close()
+    await queries.close()
     throw error
   }
 }
@@ -227,7 +222,7 @@ async function listen(app: FastifyInstance, host: string, port: number): Promise
   return typeof address === 'object' && address !== null ? address.port : port
 }
 
-async function close(app: FastifyInstance, pool: SqlPool, clock: Clock): Promise<void> {
+async function close(app: FastifyInstance, queries: Queries, clock: Clock): Promise<void> {
   const closed = new AbortController()
   const forced = clock.sleep(CLOSE_GRACE_MS, closed.signal).then(() => {
     if (!closed.signal.aborted) app.server.closeAllConnections()
@@ -235,5 +230,5 @@ async function close(app: FastifyInstance, pool: SqlPool, clock: Clock): Promise
   await app.close()
   closed.abort()
   await forced
-  await pool.close()
+  await queries.close()
 }

@@ -6,7 +6,7 @@ import { systemClock } from '../../src/base/clock.ts'
 import { MillraceError } from '../../src/base/errors.ts'
 import { quoteLiteral } from '../../src/base/identifier.ts'
 import { didYouMean } from '../../src/base/suggest.ts'
-import { type ColumnType, type Columns, type IdentifiedField, fieldsOf, t } from '../../src/project/columns.ts'
+import { type Columns, type IdentifiedField, fieldsOf, t } from '../../src/project/columns.ts'
 import type { Config } from '../../src/project/config.ts'
 import { type Endpoint, endpoint } from '../../src/project/endpoint.ts'
 import { sql } from '../../src/project/sql.ts'
@@ -72,10 +72,11 @@ export class FilePlatform implements Platform {
   }
 
   relationNames() {
-    return Object.keys(this.columnsOf)
+    return [...Object.keys(this.columnsOf), 'orders__quarantine']
   }
 
   async relation(name: string): Promise<Relation> {
+    if (name === 'orders__quarantine') return this.quarantine('orders')
     this.#known(name)
     return this.#relation(name, name, this.columnsOf[name]!)
   }
@@ -229,12 +230,21 @@ export async function startFixture(
   }
 }
 
+export interface JsonResponse {
+  readonly status: number
+  /** Parsed, when it is JSON: of any shape, because looking into it is what tests are for. */
+  // oxlint-disable-next-line typescript/no-explicit-any
+  readonly body: any
+  readonly text: string
+  readonly headers: Headers
+}
+
 /** Answer of `POST /v1/sql`. */
 export async function ask(
   server: Server,
   body: string | Record<string, unknown>,
   headers: Record<string, string> = {},
-): Promise<{ status: number; body: any; text: string; headers: Headers }> {
+): Promise<JsonResponse> {
   const response = await fetch(`${server.url}/v1/sql`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...headers },
@@ -247,10 +257,8 @@ export async function get(server: Server, path: string, headers: Record<string, 
   return read(await fetch(server.url + path, { headers }))
 }
 
-async function read(response: Response) {
+async function read(response: Response): Promise<JsonResponse> {
   const text = await response.text()
   const isJson = /json/.test(response.headers.get('content-type') ?? '')
   return { status: response.status, text, body: isJson ? JSON.parse(text) : undefined, headers: response.headers }
 }
-
-export type { ColumnType }

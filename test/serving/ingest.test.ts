@@ -30,7 +30,7 @@ async function post(
     headers,
     body,
     ...(body instanceof ReadableStream ? { duplex: 'half' } : {}),
-  } as RequestInit)
+  })
   const text = await response.text()
   return { status: response.status, body: JSON.parse(text), headers: response.headers }
 }

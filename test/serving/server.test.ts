@@ -212,6 +212,18 @@ describe('control', () => {
   })
 })
 
+interface Operation {
+  readonly operationId: string
+  readonly summary: string
+  readonly parameters?: readonly { readonly name: string; readonly in: string }[]
+  readonly requestBody?: Content
+  readonly responses: Readonly<Record<string, Content>>
+}
+
+interface Content {
+  readonly content: Readonly<Record<string, { readonly schema: object }>>
+}
+
 describe('OpenAPI', () => {
   test('describes every route, and the streams, datasets and endpoints of the project', async () => {
     const { body } = await get(shop.server, '/openapi.json')
@@ -251,8 +263,8 @@ describe('OpenAPI', () => {
       expect(body.components.schemas).toHaveProperty(reference!)
     }
     expect(text.match(/"\$ref":"(?!#\/components\/schemas\/)/g)).toBeNull()
-    const operations = Object.entries(body.paths as Record<string, Record<string, any>>).flatMap(([path, methods]) =>
-      Object.values(methods).map((operation) => ({ path, ...operation })),
+    const operations = Object.entries(body.paths as Record<string, Record<string, Operation>>).flatMap(
+      ([path, methods]) => Object.values(methods).map((operation) => ({ path, ...operation })),
     )
     const ids = operations.map((operation) => operation.operationId)
     expect(new Set(ids).size).toBe(ids.length)
@@ -260,15 +272,13 @@ describe('OpenAPI', () => {
     ajv.addSchema({ $id: 'document', ...body })
     for (const operation of operations) {
       const wanted = [...operation.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name)
-      const given = (operation.parameters ?? []).filter((each: any) => each.in === 'path').map((each: any) => each.name)
+      const given = (operation.parameters ?? []).filter((each) => each.in === 'path').map((each) => each.name)
       expect(given, operation.path).toEqual(wanted)
       expect(operation.summary, operation.path).toBeTruthy()
       expect(Object.keys(operation.responses)).toContain('default')
-      const bodies = [operation.requestBody, ...Object.values(operation.responses)].filter(Boolean)
-      for (const media of bodies.flatMap((each: any) => Object.values(each.content))) {
-        const schema = JSON.parse(
-          JSON.stringify((media as any).schema).replaceAll('"#/components', '"document#/components'),
-        )
+      const bodies = [...(operation.requestBody ? [operation.requestBody] : []), ...Object.values(operation.responses)]
+      for (const media of bodies.flatMap((each) => Object.values(each.content))) {
+        const schema = JSON.parse(JSON.stringify(media.schema).replaceAll('"#/components', '"document#/components'))
         ajv.compile(schema)
       }
     }
@@ -337,7 +347,7 @@ test('a close lets requests under way end', async () => {
 })
 
 /** fetch does not let Host and Origin be set. */
-function raw(path: string, headers: Record<string, string>): Promise<{ status: number | undefined; body: any }> {
+function raw(path: string, headers: Record<string, string>): Promise<{ status: number | undefined; body: unknown }> {
   return new Promise((resolve, reject) => {
     http
       .get(shop.server.url + path, { headers }, (response) => {

@@ -26,7 +26,10 @@ async function answer(message: Exclude<ToSandbox, { type: 'interrupt' }>): Promi
       engine = await SandboxEngine.open(message.settings)
       memory = await MemoryBound.set(message.settings)
       await send({ type: 'ready' })
-    } else if (message.type === 'analyse') {
+      return
+    }
+    await send({ type: 'begun' })
+    if (message.type === 'analyse') {
       await send({ type: 'analysed', analysis: await engine!.analyse(message.sql) })
     } else {
       const outcome = await engine!.query(message.query, (bytes) => send({ type: 'part', bytes }))

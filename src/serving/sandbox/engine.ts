@@ -60,7 +60,10 @@ export class SandboxEngine {
     try {
       const { tables } = await this.analyse(query.sql)
       this.#requireKnown(tables, query)
-      for (const relation of query.relations) await this.#view(relation)
+      for (const relation of query.relations) {
+        await this.#view(relation).catch((error: unknown) => relationFailed(relation, error))
+      }
+      await this.#forgetViews(query.relations.length)
       return query.format === 'parquet' ? await this.#toParquet(query) : await this.#toRows(query, query.format, emit)
     } catch (error) {
       throw sqlError(error, query.sql)
@@ -93,10 +96,14 @@ export class SandboxEngine {
       )
     }
     this.#views.set(relation.name, relation.version)
-    const oldest = this.#views.keys().next().value!
-    if (this.#views.size > this.#settings.views) {
-      this.#views.delete(oldest)
-      await this.#connection.run(`drop view ${quoteIdentifier(oldest)}`)
+  }
+
+  /** Drops views over the bound, the least recently used first; never those of the query at hand, which are the newest. */
+  async #forgetViews(needed: number): Promise<void> {
+    for (const name of this.#views.keys()) {
+      if (this.#views.size <= Math.max(this.#settings.views, needed)) return
+      this.#views.delete(name)
+      await this.#connection.run(`drop view ${quoteIdentifier(name)}`)
     }
   }
 
@@ -205,6 +212,17 @@ export class SandboxEngine {
     const { size } = await stat(path)
     return { columns, rows, truncated, last: undefined, file: { path, bytes: size } }
   }
+}
+
+/** A view is made from SQL that Millrace wrote: what goes wrong there is never the sender's fault. */
+function relationFailed({ name }: SandboxRelation, error: unknown): never {
+  const known = sqlError(error, '')
+  if (known.kind === 'unavailable') throw known
+  throw new MillraceError('internal', 'relation-failed', `The rows of '${name}' cannot be read.`, {
+    hint: 'This is a bug; please report it with what was asked.',
+    context: { dataset: name },
+    cause: error,
+  })
 }
 
 const FILE_WATCH_MS = 50

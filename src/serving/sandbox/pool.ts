@@ -67,17 +67,21 @@ export class SqlPool {
 
   async #with<T>(signal: AbortSignal | undefined, work: (process: SqlProcess) => Promise<T>): Promise<T> {
     await this.#turn(signal)
-    let process: SqlProcess
+    let givenBack = Promise.resolve()
     try {
-      process = await this.#take()
-    } catch (error) {
-      this.#leave()
-      throw error
-    }
-    try {
-      return await work(process)
+      for (let failed = 0; ; failed++) {
+        const process = await this.#take()
+        try {
+          return await work(process)
+        } catch (error) {
+          if (!process.diedIdle || failed === this.#options.processes) throw error
+        } finally {
+          if (process.diedIdle) this.#all.delete(process)
+          else givenBack = this.#giveBack(process)
+        }
+      }
     } finally {
-      void this.#giveBack(process)
+      void givenBack.then(() => this.#leave())
     }
   }
 
@@ -93,7 +97,6 @@ export class SqlPool {
         // The next query tries again, and its sender hears of it.
       }
     }
-    this.#leave()
   }
 
   /** Gives the place to whoever waits longest. */

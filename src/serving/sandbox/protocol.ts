@@ -77,6 +77,8 @@ export type ToSandbox =
 
 export type FromSandbox =
   | { readonly type: 'ready' }
+  /** A request has arrived: from here on, an end of the process is that request's doing. */
+  | { readonly type: 'begun' }
   | { readonly type: 'analysed'; readonly analysis: Analysis }
   | { readonly type: 'part'; readonly bytes: Uint8Array }
   | { readonly type: 'done'; readonly outcome: QueryOutcome; readonly worn: boolean }

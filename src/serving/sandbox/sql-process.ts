@@ -13,6 +13,7 @@ export interface SqlResult extends QueryOutcome {
 }
 
 interface Exchange {
+  begun: boolean
   readonly parts: Uint8Array[]
   readonly resolve: (message: FromSandbox) => void
   readonly reject: (error: MillraceError) => void
@@ -26,6 +27,8 @@ export class SqlProcess {
   #ended: Promise<void>
   #alive = true
   #worn = false
+  #diedIdle = false
+  #killed = false
 
   private constructor(child: ChildProcess, clock: Clock, temporary: string) {
     this.#child = child
@@ -35,6 +38,7 @@ export class SqlProcess {
       const end = (code: number | null, signal: NodeJS.Signals | null) => {
         if (!this.#alive) return
         this.#alive = false
+        this.#diedIdle = !this.#killed && this.#exchange?.begun === false
         this.#finish((exchange) => exchange.reject(deathOf(code, signal)))
         void rm(temporary, { recursive: true, force: true }).then(
           () => resolve(),
@@ -88,6 +92,11 @@ export class SqlProcess {
     return this.#worn
   }
 
+  /** It was dead before the last request reached it, which so has harmed nothing and can go elsewhere. */
+  get diedIdle(): boolean {
+    return this.#diedIdle
+  }
+
   get pid(): number | undefined {
     return this.#child.pid
   }
@@ -112,6 +121,7 @@ export class SqlProcess {
 
   /** Ends the process and waits until it is gone. */
   async kill(): Promise<void> {
+    this.#killed = true
     this.#child.kill('SIGKILL')
     await this.#ended
   }
@@ -146,8 +156,11 @@ export class SqlProcess {
   #exchangeOf(message: ToSandbox, parts: Uint8Array[]): Promise<FromSandbox> {
     assert(this.#exchange === undefined, 'a query process has one exchange at a time')
     return new Promise((resolve, reject) => {
-      if (!this.#alive) return reject(deathOf(null, null))
-      this.#exchange = { parts, resolve, reject }
+      if (!this.#alive) {
+        this.#diedIdle = true
+        return reject(deathOf(null, null))
+      }
+      this.#exchange = { begun: false, parts, resolve, reject }
       // A failed send means that the process is ending; its exit says how.
       this.#child.send(message, () => undefined)
     })
@@ -155,7 +168,9 @@ export class SqlProcess {
 
   #receive(message: FromSandbox): void {
     if ('worn' in message && message.worn) this.#worn = true
-    if (message.type === 'part') this.#exchange?.parts.push(message.bytes)
+    if (message.type === 'begun') {
+      if (this.#exchange !== undefined) this.#exchange.begun = true
+    } else if (message.type === 'part') this.#exchange?.parts.push(message.bytes)
     else if (message.type === 'failed') this.#finish((exchange) => exchange.reject(MillraceError.from(message.error)))
     else this.#finish((exchange) => exchange.resolve(message))
   }
