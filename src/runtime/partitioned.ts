@@ -43,13 +43,14 @@ export async function writePartitioned(
   if (partition.length === 0) return { files: await copyToParquet(connection, query, options), spread: false }
   const spread = async (from: string) => {
     registerBuckets(connection, write)
-    const columns = partition.map(
-      (field) => `${partitionSql(field, fields)} AS ${quoteIdentifier(partitionName(field))}`,
-    )
-    return copyToParquet(connection, `SELECT *, ${columns.join(', ')} FROM (${from})`, {
-      ...options,
-      partitionColumns: partition.map(partitionName),
-    })
+    // Names of their own: an identity partition has the name of its column, which would be left out of the file.
+    const names = partition
+      .map(partitionName)
+      .map((name) => (fields.some((field) => field.name === name) ? `_${name}` : name))
+    const columns = partition.map((field, i) => `${partitionSql(field, fields)} AS ${quoteIdentifier(names[i]!)}`)
+    const query = `SELECT *, ${columns.join(', ')} FROM (${from})`
+    const written = await copyToParquet(connection, query, { ...options, partitionColumns: names })
+    return written.map((file) => ({ ...file, partitionValues: renamed(file.partitionValues, partition, names) }))
   }
   if (write.spread) {
     const files = await spread(query)
@@ -83,6 +84,14 @@ export async function writeFiles(
   const write = { directory, fields: table.fields, partition: table.partition, spread: true }
   const { files } = await database.use((connection) => writePartitioned(connection, query, write))
   return toDataFiles(table, files)
+}
+
+function renamed(
+  values: WrittenFile['partitionValues'],
+  partition: readonly PartitionField[],
+  names: readonly string[],
+): Record<string, string | null> {
+  return Object.fromEntries(partition.map((field, i) => [partitionName(field), values[names[i]!] ?? null]))
 }
 
 function named(partition: readonly PartitionField[], values: readonly PartitionValue[]): Record<string, string | null> {

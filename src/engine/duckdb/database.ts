@@ -134,12 +134,19 @@ export function engineError(error: unknown, sql?: string): MillraceError {
   }
 }
 
-// DuckDB ends many messages with what it would have understood.
+// DuckDB ends many messages with what it would have understood, or with the line and a mark below the place.
 function hintOf(detail: string): { hint?: string } {
   const candidates = /^\s*Candidate bindings: (.*)$/m.exec(detail)?.[1]
   if (candidates !== undefined) return { hint: `Did you mean ${candidates.replaceAll('"', "'")}?` }
-  const meant = /^\s*(Did you mean .*|Candidate functions:.*|Candidate Entries:.*)$/m.exec(detail)?.[1]
-  return meant === undefined ? {} : { hint: meant.replaceAll('"', "'") }
+  const meant = /^\s*(Did you mean .*|Candidate Entries:.*)$/m.exec(detail)?.[1]
+  if (meant !== undefined) return { hint: meant.replaceAll('"', "'") }
+  const marked = /^(LINE \d+: )(.*)\n(\s*)\^/m.exec(detail)
+  if (!marked || !detail.startsWith('syntax error')) return {}
+  const at = marked[3]!.length - marked[1]!.length
+  const near = marked[2]!.slice(Math.max(0, at - 30), at + 10).trim()
+  return {
+    hint: `It stands near «${near}». A name that is also a word of SQL (at, order, end, …) needs double quotes.`,
+  }
 }
 
 function shorten(sql: string): string {
