@@ -33,9 +33,9 @@ export interface MaintainReport {
 }
 
 const DEFAULTS = { snapshotAge: '7 days', targetFileSize: 128 * 1024 ** 2 } as const
-/** Snapshots kept at least, and at most however young or needed: a table's metadata is read whole. */
-const SNAPSHOTS_MIN = 20
-const SNAPSHOTS_MAX = 1_000
+/** Snapshots kept at least (a query may read files of the last minute), and at most however young: metadata is read whole. */
+const SNAPSHOTS_MIN = 100
+const SNAPSHOTS_MAX = 500
 
 /** Compacts small files, expires snapshots, merges and retires log segments. Changes no row. */
 export async function maintain(runtime: Runtime, options: MaintainOptions): Promise<MaintainReport[]> {
