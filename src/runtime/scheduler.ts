@@ -94,15 +94,16 @@ export class Scheduler {
     this.#pump()
   }
 
-  /** Resolves when nothing is due or running. */
+  /** Resolves when nothing is due or running; once stopped, when nothing is running. */
   async settled(): Promise<void> {
-    while (this.#due.size > 0 || this.#running.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+    while (this.#running.size > 0 || (this.#due.size > 0 && !this.#stopping.signal.aborted))
+      await new Promise<void>((resolve) => this.#idle.push(resolve))
   }
 
   /** Starts nothing more and waits for what runs. */
   async stop(): Promise<void> {
     this.#stopping.abort()
-    this.#due.clear()
+    for (const wake of this.#idle.splice(0)) wake()
     await this.settled()
   }
 
