@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { SandboxEngine } from './engine.ts'
 import type { FromSandbox, SandboxSettings, ToSandbox } from './protocol.ts'
-import { sqlError } from './sql-error.ts'
+import { memoryExceeded, sqlError } from './sql-error.ts'
 
 /**
  * The process that runs user SQL, one query at a time. It is expendable: `memory_limit` and `interrupt()` of DuckDB are no
@@ -37,7 +37,10 @@ async function answer(message: Exclude<ToSandbox, { type: 'interrupt' }>): Promi
     }
   } catch (error) {
     const sql = message.type === 'start' ? '' : message.type === 'query' ? message.query.sql : message.sql
-    await send({ type: 'failed', error: sqlError(error, sql).toJSON(), worn: memory?.worn ?? true })
+    const worn = memory?.worn ?? true
+    const told = sqlError(error, sql)
+    // Short of memory, anything can fail in any way.
+    await send({ type: 'failed', error: (told.kind === 'internal' && worn ? memoryExceeded() : told).toJSON(), worn })
   }
 }
 

@@ -41,7 +41,7 @@ const CAUSED_BY_SQL = new Set([
   'Syntax',
 ])
 
-/** As DuckDB, the C++ allocator, Node's buffers and V8's strings say it. */
+/** As DuckDB, the C++ allocator, Node's buffers and V8's strings say it; or without words, when there is no memory for them. */
 const OUT_OF_MEMORY =
   /Out of Memory|bad_alloc|bad allocation|failed to allocate|allocation failed|Invalid string length/i
 
