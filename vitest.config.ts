@@ -12,7 +12,7 @@ const report = process.env['TEST_REPORT']
 
 export default defineConfig({
   test: {
-    reporters: ['default', ...(report === undefined ? [] : [['json', { outputFile: report }] as [string, object]])],
+    reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
     projects: [
       {
         ...shared,

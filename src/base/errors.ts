@@ -87,8 +87,3 @@ export function assert(condition: unknown, what: string): asserts condition {
       hint: 'This is a bug in Millrace; please report it.',
     })
 }
-
-/** For the branch a complete switch cannot reach. */
-export function unreachable(value: never): never {
-  throw new MillraceError('internal', 'unreachable', `Unreachable value: ${JSON.stringify(value)}`)
-}

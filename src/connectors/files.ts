@@ -12,7 +12,7 @@ import { parquetFields, readParquet } from './files/parquet.ts'
 import { RecordWriter } from './files/records.ts'
 import { TextReader } from './files/text.ts'
 
-export { type FileLoad, type FileMark, type LoadPlan, type LogRange, type MarkedRange } from './files/plan.ts'
+export { type FileLoad, type FileMark, type MarkedRange } from './files/plan.ts'
 export { knownEtags, planLoads, supersededRanges } from './files/plan.ts'
 
 /** A file as it was when it was looked at. */
