@@ -5,14 +5,20 @@ import type { BatchJob, BatchResult, LaneJob, LaneResponse, LaneWorkerOptions, R
 /** The worker threads that run lanes. A lane stays with one thread, which keeps its state; threads are shared by lanes. */
 export class Lanes {
   readonly #workers: LaneThread[]
+  readonly #assigned = new Map<string, LaneThread>()
 
   private constructor(workers: LaneThread[]) {
     this.#workers = workers
   }
 
-  /** Threads start on their first job, so a project at rest costs none. */
+  /** Threads start on their first job, unless warmed. */
   static open(count: number, options: LaneWorkerOptions): Lanes {
     return new Lanes(Array.from({ length: count }, () => new LaneThread(options)))
+  }
+
+  /** Starts as many threads as lanes will want, so that the first batch need not wait for one. */
+  warm(lanes: number): void {
+    for (const worker of this.#workers.slice(0, lanes)) worker.start()
   }
 
   batch(job: BatchJob): Promise<BatchResult> {
@@ -25,6 +31,7 @@ export class Lanes {
 
   async forget(lane: string): Promise<void> {
     await this.#of(lane).run({ kind: 'forget', lane })
+    this.#assigned.delete(lane)
   }
 
   async close(): Promise<void> {
@@ -32,9 +39,13 @@ export class Lanes {
   }
 
   #of(lane: string): LaneThread {
-    let hash = 0
-    for (const char of lane) hash = (hash * 31 + char.codePointAt(0)!) >>> 0
-    return this.#workers[hash % this.#workers.length]!
+    let worker = this.#assigned.get(lane)
+    if (!worker) {
+      // In turn: lanes of one stream are on different threads as far as there are some.
+      worker = this.#workers[this.#assigned.size % this.#workers.length]!
+      this.#assigned.set(lane, worker)
+    }
+    return worker
   }
 }
 
@@ -49,7 +60,7 @@ class LaneThread {
   }
 
   run(job: LaneJob): Promise<unknown> {
-    const worker = (this.#worker ??= this.#start())
+    const worker = this.start()
     const id = this.#next++
     // An idle thread must not keep the process alive; a busy one must.
     worker.ref()
@@ -57,6 +68,14 @@ class LaneThread {
       this.#waiting.set(id, { resolve, reject })
       worker.postMessage({ ...job, id })
     })
+  }
+
+  start(): Worker {
+    if (!this.#worker) {
+      this.#worker = this.#start()
+      this.#worker.unref()
+    }
+    return this.#worker
   }
 
   #start(): Worker {

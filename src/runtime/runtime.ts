@@ -49,6 +49,7 @@ const DEFAULTS = {
   laneMemory: 512 * 1024 ** 2,
   uniqueMemory: 512 * 1024 ** 2,
   refreshes: 2,
+  quietMs: 150,
   lingerMs: 10,
   refreshShare: 0.2,
 } as const
@@ -163,6 +164,7 @@ export class Runtime {
       limits: {
         commitIntervalMs: durationMs(ingest.commitInterval ?? DEFAULTS.commitInterval, 'ingest.commitInterval'),
         backlogBytes: ingest.backlogBytes ?? DEFAULTS.backlogBytes,
+        quietMs: DEFAULTS.quietMs,
         lingerMs: DEFAULTS.lingerMs,
       },
       audited: isAudited(stream),
@@ -223,6 +225,7 @@ export class Runtime {
 
   /** Starts lanes, refreshes what is due, and looks for files. */
   start(): void {
+    this.#lanes.warm([...this.streams.values()].reduce((sum, runner) => sum + runner.stream.partitions, 0))
     for (const runner of this.streams.values()) {
       runner.start()
       if (runner.stream.sources.length > 0) this.#polls.push(this.#poll(runner))

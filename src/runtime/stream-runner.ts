@@ -49,6 +49,8 @@ export interface StreamLimits {
   readonly commitIntervalMs: number
   /** Acknowledged, uncommitted bytes over which appends are refused. */
   readonly backlogBytes: number
+  /** A stream at rest for this long commits at once, ms. */
+  readonly quietMs: number
   /** Shortest time between two micro-batches of a lane, ms: bounds the number of segments. */
   readonly lingerMs: number
 }
@@ -100,6 +102,7 @@ export class StreamRunner {
   #stopping = new AbortController()
   #commitTimer: Promise<void> | undefined
   #lastCommitMs = -Infinity
+  #lastLandedMs = -Infinity
   #nextPartition = 0
   #paused: Promise<void> | undefined
   #gating = 0
@@ -330,6 +333,7 @@ export class StreamRunner {
     })
     this.#hotVersion++
     this.#positions[segment.partition] = segment.to
+    this.#lastLandedMs = this.#options.clock.monotonic()
     this.#scheduleCommit()
   }
 
@@ -363,12 +367,20 @@ export class StreamRunner {
 
   #scheduleCommit(): void {
     if (this.#commitTimer) return
+    this.#commitTimer = this.#commitWhenDue().catch((error: unknown) => this.#fail(asMillraceError(error)))
+  }
+
+  /** Waits until the interval since the last commit is over, or nothing has landed for a while: then there is no reason to wait. */
+  async #commitWhenDue(): Promise<void> {
     const { clock, limits } = this.#options
-    const wait = Math.max(0, this.#lastCommitMs + limits.commitIntervalMs - clock.monotonic())
-    this.#commitTimer = clock
-      .sleep(wait, this.#stopping.signal)
-      .then(() => this.commit())
-      .catch((error: unknown) => this.#fail(asMillraceError(error)))
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      const due = Math.min(this.#lastCommitMs + limits.commitIntervalMs, this.#lastLandedMs + limits.quietMs)
+      const wait = due - clock.monotonic()
+      if (wait <= 0) break
+      await clock.sleep(wait, signal)
+    }
+    await this.commit()
   }
 
   /** Commits what has landed: quarantine first, then the rows with the offsets. A crash between the two is mended on open. */
