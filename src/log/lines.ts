@@ -63,8 +63,12 @@ function cleaned(text: Buffer): Buffer {
   return out.subarray(0, length)
 }
 
+/** White space as C's isspace has it, vertical tab and form feed too: DuckDB passes over such a line. */
 function isBlank(text: Buffer, from: number, to: number): boolean {
-  for (let at = from; at < to; at++) if (!isSpace(text[at]!)) return false
+  for (let at = from; at < to; at++) {
+    const byte = text[at]!
+    if (byte !== SPACE && (byte < 9 || byte > RETURN)) return false
+  }
   return true
 }
 

@@ -2,11 +2,11 @@ import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import type { RowCheck } from '../project/check.ts'
 import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
-import type { Source } from '../project/source.ts'
-import { SqlTemplate } from '../project/sql.ts'
 import type { Stream } from '../project/stream.ts'
 import { type RowRule, rowRule } from './row-checks.ts'
-import { canonicalText, textShape, typed, wellTyped } from './typing.ts'
+import { type TextLevel, textLevel } from './mapping.ts'
+import { FRAME, HIDDEN, rawFields, rawLevel } from './raw-fields.ts'
+import { typed, wellTyped } from './typing.ts'
 
 /**
  * The gate of a stream: SQL that types, checks and fingerprints the records of a micro-batch in one streaming pass.
@@ -17,11 +17,6 @@ import { canonicalText, textShape, typed, wellTyped } from './typing.ts'
  * `gate` is volatile, which keeps the optimizer from pushing the filter below and computing every cast twice.
  */
 export interface Gate {
-  readonly stream: Stream
-  /** The columns of accepted rows, in the order of the lake's schema. */
-  readonly fields: readonly Field[]
-  /** Rules beside typing. */
-  readonly rules: readonly RowRule[]
   /** The SELECT giving accepted rows of an NDJSON file. */
   select(file: string, partition: number): string
   /** A SELECT giving, per record of an NDJSON file and in its order, its failures as a list of [rule, reason]. Without a file: to bind only. */
@@ -32,9 +27,6 @@ export interface Gate {
 
 /** What the first argument of the lane's `gate` function says. */
 export const STATE = { bad: 0, good: 1, frame: 2 } as const
-
-const FRAME = '$millrace'
-const HIDDEN = { source: '$source', file: '$file', line: '$line', reject: '$reject', raw: '$raw' } as const
 
 /** The columns Millrace adds to the rows of a stream. */
 export function streamFields(stream: Stream): Field[] {
@@ -48,15 +40,29 @@ export function streamFields(stream: Stream): Field[] {
   ]
 }
 
-export function compileGate(stream: Stream, relation: (dataset: Dataset) => string): Gate {
+/**
+ * Compiles a stream's gate. With `sources` only records of those are foreseen: what a statement could do for every other
+ * source costs memory as well. The result for a record is the same, so fields unknown to any source keep them all.
+ */
+export function compileGate(
+  declared: Stream,
+  relation: (dataset: Dataset) => string,
+  sources?: ReadonlySet<string>,
+): Gate {
+  const stream =
+    sources === undefined || declared.unknown !== 'drop'
+      ? declared
+      : { ...declared, sources: declared.sources.filter((source) => sources.has(source.name)) }
   const rules = stream.checks
     .filter((check): check is RowCheck => check.on === 'row')
     .map((check) => rowRule(check, stream.fields, relation))
   const fingerprint = stream.unique && fingerprintSql(stream.unique.columns)
-  const typedColumns = typedLevel(stream)
+  const texts = textLevel(stream, rawFields(stream))
+  const typedColumns = typedLevel(stream, texts)
+  const whole = wholeRules(stream, texts)
   const good = [
     ...(stream.sources.length > 0 ? [`"${HIDDEN.reject}" IS NULL`] : []),
-    ...(stream.unknown === 'quarantine' ? ['"$unknown" IS NULL'] : []),
+    ...whole.map((rule) => rule.condition),
     ...stream.fields.map((field) =>
       wellTyped(textName(field), quoteIdentifier(field.name), field.type, field.nullable),
     ),
@@ -67,9 +73,6 @@ export function compileGate(stream: Stream, relation: (dataset: Dataset) => stri
     stream.unique?.horizon === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(stream.time!)}::TIMESTAMP)::DOUBLE`
   const [first, second] = fingerprint ?? ['0::UBIGINT', '0::UBIGINT']
   return {
-    stream,
-    fields: streamFields(stream),
-    rules,
     fingerprint,
     select(file, partition) {
       const columns = streamFields(stream).map((field) =>
@@ -79,11 +82,9 @@ export function compileGate(stream: Stream, relation: (dataset: Dataset) => stri
     },
     diagnose(file) {
       const failures = [
-        ...(stream.unknown === 'quarantine'
-          ? [failure('"$unknown" IS NULL', "'unknown_field'", `'fields that are not columns: ' || "$unknown"`)]
-          : []),
+        ...whole.map((rule) => failure(rule)),
         ...stream.fields.map((field) => typeFailure(field)),
-        ...rules.map((rule) => failure(rule.condition, quoteLiteral(rule.name), rule.reason)),
+        ...rules.map((rule) => failure(rule)),
       ]
       const list = `list_filter([${failures.join(', ')}], lambda f: f IS NOT NULL)`
       const from = `FROM (${typedColumns(file)})`
@@ -97,17 +98,46 @@ export function compileGate(stream: Stream, relation: (dataset: Dataset) => stri
 }
 
 /**
- * Two independent 64-bit hashes of the unique columns. The second hashes other bytes (a prefix), not a combination of
- * the first, so a collision in one says nothing about the other. Nulls compare equal.
+ * Two independent 64-bit hashes of the unique columns: a collision in one says nothing about the other. Nulls compare
+ * equal. Of several columns one hash is of their joined text, the other a combination of their own: text that joins
+ * alike (`a␟b`, `c` and `a`, `b␟c`) differs in the second.
  */
 export function fingerprintSql(columns: readonly string[]): readonly [string, string] {
-  const text = columns.map((name) => `coalesce(${quoteIdentifier(name)}::VARCHAR, chr(30))`)
-  const joined = text.length === 1 ? text[0]! : `concat_ws(chr(31), ${text.join(', ')})`
-  return [`hash(${joined})`, `hash('x' || ${joined})`]
+  const names = columns.map(quoteIdentifier)
+  if (names.length === 1) return [`hash(${names[0]}::VARCHAR)`, `hash('x' || ${names[0]}::VARCHAR)`]
+  const text = names.map((name) => `coalesce(${name}::VARCHAR, chr(30))`)
+  return [`hash(concat_ws(chr(31), ${text.join(', ')}))`, `hash(${names.join(', ')})`]
 }
 
-function failure(condition: string, rule: string, reason: string): string {
-  return `CASE WHEN NOT coalesce(${condition}, false) THEN [${rule}, ${reason}] END`
+/** What must hold of a record before its columns are looked at. */
+function wholeRules(stream: Stream, { unmapped }: TextLevel): RowRule[] {
+  const rules: RowRule[] = []
+  if (stream.unknown === 'quarantine')
+    rules.push({
+      name: 'unknown_field',
+      condition: '"$unknown" IS NULL',
+      reason: `'fields that are not columns: ' || "$unknown"`,
+    })
+  if (unmapped !== undefined)
+    rules.push({
+      name: 'map',
+      condition: '"$unmapped" IS NULL',
+      reason: `'the mapping of ' || "$unmapped" || ' fails'`,
+    })
+  // DuckDB reads a line that is no JSON object as a row of nulls.
+  if (stream.fields.every((field) => field.nullable)) {
+    const texts = [...stream.fields.map(textName), ...(stream.unknown === 'keep' ? ['"$unknown"'] : [])]
+    rules.push({
+      name: 'empty',
+      condition: `coalesce(${texts.join(', ')}) IS NOT NULL`,
+      reason: "'no column has a value'",
+    })
+  }
+  return rules
+}
+
+function failure({ name, condition, reason }: RowRule): string {
+  return `CASE WHEN NOT coalesce(${condition}, false) THEN [${quoteLiteral(name)}, ${reason}] END`
 }
 
 function typeFailure(field: Field): string {
@@ -128,122 +158,22 @@ function escape(text: string): string {
 }
 
 /** The inner levels: each column as text (`"=name"`) and typed (`"name"`), and the hidden fields the outer level asks for. */
-function typedLevel(stream: Stream): (file: string | undefined) => string {
+function typedLevel(stream: Stream, { mapped, textOf, unmapped }: TextLevel): (file: string | undefined) => string {
   const raw = rawFields(stream)
   const named = [FRAME, ...(stream.sources.length > 0 ? Object.values(HIDDEN) : [])].map(
     (name) => `${raw.get(name)!.alias} AS "${name}"`,
   )
-  const unknown = stream.unknown === 'drop' ? [] : ['"$unknown"']
-  const texts = stream.fields.map((field) => `${textOf(field, stream, raw)} AS ${textName(field)}`)
+  const hidden = [
+    ...named,
+    ...(stream.unknown === 'drop' ? [] : ['"$unknown"']),
+    ...(unmapped === undefined ? [] : [`${unmapped} AS "$unmapped"`]),
+  ]
+  const texts = stream.fields.map((field) => `${textOf(field)} AS ${textName(field)}`)
   const values = stream.fields.map((field) => `${typed(textName(field), field.type)} AS ${quoteIdentifier(field.name)}`)
   const kept = stream.unknown === 'keep' ? ['"$unknown" AS "_extra"'] : []
   const read = rawLevel(stream)
+  const prepared = (file: string | undefined) =>
+    mapped.length === 0 ? read(file) : `SELECT *, ${mapped.join(', ')} FROM (${read(file)})`
   return (file) =>
-    `SELECT *, ${[...values, ...kept].join(', ')} FROM (SELECT ${[...named, ...unknown, ...texts].join(', ')} FROM (${read(file)}))`
-}
-
-/** Reads the file: every field that any column needs, as text, under an alias (`"@0"`), for DuckDB's names ignore case. */
-function rawLevel(stream: Stream): (file: string | undefined) => string {
-  const raw = rawFields(stream)
-  const distinct = new Set([...raw.keys()].map((name) => name.toLowerCase())).size === raw.size
-  if (stream.unknown === 'drop' && distinct) {
-    const columns = [...raw].map(
-      ([name, { shape }]) => `${quoteLiteral(name)}: ${quoteLiteral(isScalar(shape) ? shape : 'JSON')}`,
-    )
-    const values = [...raw].map(
-      ([name, { shape, alias }]) =>
-        `${isScalar(shape) ? quoteIdentifier(name) : `TRY_CAST(${quoteIdentifier(name)} AS ${shape})`} AS ${alias}`,
-    )
-    const nothing = [...raw].map(
-      ([name, { shape }]) => `NULL::${isScalar(shape) ? shape : 'JSON'} AS ${quoteIdentifier(name)}`,
-    )
-    return (file) => {
-      const from =
-        file === undefined
-          ? `(SELECT ${nothing.join(', ')} WHERE false)`
-          : `read_ndjson(${quoteLiteral(file)}, columns = {${columns.join(', ')}}, ignore_errors = true)`
-      return `SELECT ${values.join(', ')} FROM ${from}`
-    }
-  }
-  // Unknown fields, and names that differ in case only, can be told from the whole object alone: slower.
-  const extracted = [...raw].map(([name, { shape, alias }]) => {
-    const path = quoteLiteral(`$."${name.replaceAll('"', '\\"')}"`)
-    if (shape === 'VARCHAR') return `json_extract_string(json, ${path}) AS ${alias}`
-    return `${shape === 'JSON' ? `json_extract(json, ${path})` : `TRY_CAST(json_extract(json, ${path}) AS ${shape})`} AS ${alias}`
-  })
-  const erase = quoteLiteral(JSON.stringify(Object.fromEntries([...raw.keys()].map((name) => [name, null]))))
-  const unknown =
-    stream.unknown === 'drop'
-      ? []
-      : [
-          `CASE WHEN json_type(json) = 'OBJECT' THEN nullif(json_merge_patch(json, ${erase})::VARCHAR, '{}') END AS "$unknown"`,
-        ]
-  return (file) => {
-    const from =
-      file === undefined
-        ? '(SELECT NULL::JSON AS json WHERE false)'
-        : `read_ndjson_objects(${quoteLiteral(file)}, ignore_errors = true)`
-    return `SELECT ${[...extracted, ...unknown].join(', ')} FROM ${from}`
-  }
-}
-
-interface RawField {
-  readonly shape: string
-  readonly alias: string
-}
-
-/** Every JSON field that any column needs. */
-function rawFields(stream: Stream): Map<string, RawField> {
-  const raw = new Map<string, RawField>()
-  const need = (name: string, shape: string) => raw.has(name) || raw.set(name, { shape, alias: `"@${raw.size}"` })
-  need(FRAME, 'VARCHAR')
-  for (const field of stream.fields) need(field.name, textShape(field.type))
-  if (stream.sources.length > 0) for (const name of Object.values(HIDDEN)) need(name, 'VARCHAR')
-  for (const source of stream.sources) for (const name of mappedFields(source, stream.fields)) need(name, 'VARCHAR')
-  return raw
-}
-
-function isScalar(shape: string): boolean {
-  return shape === 'VARCHAR' || shape === 'JSON'
-}
-
-const QUOTED = /"((?:[^"]|"")+)"/g
-
-/** Fields that a source's mapping reads; in its SQL they are the names in double quotes. */
-function mappedFields(source: Source, fields: readonly Field[]): string[] {
-  return fields.flatMap((field) => {
-    const from = source.map?.[field.name]
-    if (!(from instanceof SqlTemplate)) return [from ?? field.name]
-    return [...from.toString().matchAll(QUOTED)].map((match) => match[1]!.replaceAll('""', '"'))
-  })
-}
-
-/** The text of a column: from the field of its name for records over HTTP, from each source's mapping for its own. */
-function textOf(field: Field, stream: Stream, raw: ReadonlyMap<string, RawField>): string {
-  const own = raw.get(field.name)!.alias
-  if (stream.sources.length === 0) return own
-  const cases = stream.sources.map(
-    (source) => `WHEN ${quoteLiteral(source.name)} THEN ${mappedText(field, source, raw)}`,
-  )
-  return `CASE ${raw.get(HIDDEN.source)!.alias} ${cases.join(' ')} ELSE ${own} END`
-}
-
-function mappedText(field: Field, source: Source, raw: ReadonlyMap<string, RawField>): string {
-  const isCsv = source.format === 'csv' || /\.(csv|tsv)(\.gz)?$/i.test(source.path)
-  const nulls = source.nulls ?? (isCsv ? [''] : [])
-  const hidden = Object.values(HIDDEN) as string[]
-  const clean = (name: string) => {
-    const { alias } = raw.get(name)!
-    return nulls.length === 0 || hidden.includes(name)
-      ? alias
-      : `CASE WHEN trim(${alias}) NOT IN (${nulls.map(quoteLiteral).join(', ')}) THEN ${alias} END`
-  }
-  const from = source.map?.[field.name] ?? field.name
-  const isNested = field.type.kind === 'list' || field.type.kind === 'struct' || field.type.kind === 'json'
-  if (typeof from === 'string')
-    return isNested
-      ? `TRY_CAST(${raw.get(from)!.alias} AS ${textShape(field.type)})`
-      : canonicalText(clean(from), field.type, source)
-  const expression = from.toString().replaceAll(QUOTED, (_, name: string) => `(${clean(name.replaceAll('""', '"'))})`)
-  return isNested ? `TRY_CAST((${expression}) AS ${textShape(field.type)})` : `CAST((${expression}) AS VARCHAR)`
+    `SELECT *, ${[...values, ...kept].join(', ')} FROM (SELECT ${[...hidden, ...texts].join(', ')} FROM (${prepared(file)}))`
 }

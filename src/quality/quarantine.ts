@@ -76,9 +76,18 @@ export function malformed(line: string): readonly [rule: string, reason: string]
   } catch (error) {
     return ['malformed', `not valid JSON: ${error instanceof Error ? error.message : String(error)}`]
   }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return undefined
+  if (typeof value === 'object' && value !== null && !Array.isArray(value))
+    return hasLoneSurrogate(line) ? ['malformed', 'a \\u escape is half of a surrogate pair: no character'] : undefined
   return [
     'malformed',
     `a JSON ${Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value} where an object is expected`,
   ]
+}
+
+/** JavaScript reads such an escape as half a character; it has no UTF-8, so no row can hold it. */
+function hasLoneSurrogate(line: string): boolean {
+  const escapes = line
+    .replaceAll(/\\[^u]/g, '')
+    .matchAll(/\\u(d[89ab][0-9a-f]{2})(\\ud[c-f][0-9a-f]{2})?|\\u(d[c-f][0-9a-f]{2})/gi)
+  return [...escapes].some(([, , low]) => low === undefined)
 }

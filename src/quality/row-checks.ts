@@ -2,6 +2,7 @@ import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import { type RowCheck, checkName } from '../project/check.ts'
 import type { Dataset } from '../project/dataset.ts'
 import type { Field } from '../project/columns.ts'
+import { tolerant } from './mapping.ts'
 
 /** A rule each row must meet, as SQL over the typed columns. */
 export interface RowRule {
@@ -17,7 +18,7 @@ export function rowRule(check: RowCheck, fields: readonly Field[], relation: (da
   const name = checkName(check)
   if (check.rule === 'predicate') {
     const condition = check.sql.render({ dataset: relation, parameter: (p) => quoteLiteral(p) })
-    return { name, condition: `(${condition})`, reason: quoteLiteral(`${check.name} does not hold`) }
+    return { name, condition: tolerant(condition), reason: quoteLiteral(`${check.name} does not hold`) }
   }
   const column = quoteIdentifier(check.column)
   const value = `coalesce(${column}::VARCHAR, 'null')`

@@ -8,27 +8,45 @@ import type { TextFormats } from '../project/source.ts'
  * turns a wrong type into NULL. Here a value either is of the type, losslessly, or the row fails.
  */
 
-/** The DuckDB type in which the text of a column is read: text for scalars, the same shape with text leaves for nested ones. */
-export function textShape(type: ColumnType): string {
-  switch (type.kind) {
-    case 'list':
-      return `${textShape(type.element)}[]`
-    case 'struct':
-      return `STRUCT(${type.fields.map((f) => `${quoteIdentifier(f.name)} ${textShape(f.type)}`).join(', ')})`
-    case 'json':
-      return 'JSON'
-    default:
-      return 'VARCHAR'
-  }
+/** Significant decimal digits that a double always keeps. */
+const DOUBLE_DIGITS = 15
+
+/**
+ * Whether a column's text comes from the JSON value as it was sent: what is nested, and decimals that a JSON number may
+ * not hold. Everything else is read as text at once.
+ */
+export function readsJson(type: ColumnType): boolean {
+  return isNested(type) || type.kind === 'json' || (type.kind === 'decimal' && type.precision > DOUBLE_DIGITS)
 }
 
-/** SQL giving the typed value of text (or shaped text); NULL when the text is not of the type. */
-export function typed(text: string, type: ColumnType): string {
+function isNested(type: ColumnType): boolean {
+  return type.kind === 'list' || type.kind === 'struct'
+}
+
+/** SQL giving the text that `typed` reads from a JSON value: the JSON itself for nested types, a scalar's content for others. */
+export function textOfJson(json: string, type: ColumnType): string {
+  if (isNested(type) || type.kind === 'json') return `CASE WHEN json_type(${json}) <> 'NULL' THEN ${json}::VARCHAR END`
+  if (!readsJson(type)) return `(${json} ->> '$')`
+  // The reader takes numbers with a point or an exponent for doubles: what it shows of one with more digits than a
+  // double keeps is not what was sent. As a string it is exact.
+  const text = `${json}::VARCHAR`
+  const digits = `length(replace(ltrim(split_part(lower(${text}), 'e', 1), '-0.'), '.', ''))`
+  const isDouble = `NOT prefix(${text}, '"') AND regexp_matches(${text}, '[.eE]')`
+  return `CASE WHEN ${isDouble} AND ${digits} > ${DOUBLE_DIGITS} THEN ${refused(text)} ELSE ${json} ->> '$' END`
+}
+
+/** Text that no number, date or timestamp looks like. */
+function refused(text: string): string {
+  return `${text} || ' ?'`
+}
+
+/** SQL giving the typed value of a column's text; NULL when the text is not of the type. */
+export function typed(text: string, type: ColumnType, depth = 0): string {
   switch (type.kind) {
     case 'string':
       return text
     case 'json':
-      return `${text}::VARCHAR`
+      return `CASE WHEN json_valid(${text}) THEN ${text} END`
     case 'int':
     case 'long':
       return integer(text, duckdbType(type))
@@ -37,69 +55,115 @@ export function typed(text: string, type: ColumnType): string {
     case 'boolean':
       return `CASE lower(${text}) WHEN 'true' THEN true WHEN 'false' THEN false END`
     case 'date':
-      return `CASE WHEN length(${text}) = 10 THEN TRY_CAST(${text} AS DATE) END`
+      // DuckDB also reads 2026/01/31, '  infinity' and 'epoch     ': only what comes back the same is a date.
+      return `CASE WHEN length(${text}) = 10 AND CAST(TRY_CAST(${text} AS DATE) AS VARCHAR) = ${text} THEN TRY_CAST(${text} AS DATE) END`
     case 'timestamp':
       return timestamp(text)
     case 'decimal':
       return decimal(text, type.precision, type.scale)
-    case 'list':
-      return `list_transform(${text}, lambda e: ${typed('e', type.element)})`
-    case 'struct':
-      return `CASE WHEN ${text} IS NOT NULL THEN struct_pack(${type.fields
-        .map(
-          (f) => `${quoteIdentifier(f.name)} := ${typed(`struct_extract(${text}, ${quoteLiteral(f.name)})`, f.type)}`,
-        )
-        .join(', ')}) END`
+    case 'list': {
+      const element = typed(textOfJson(`e${depth}`, type.element), type.element, depth + 1)
+      return `list_transform(${elements(text)}, lambda e${depth}: ${element})`
+    }
+    case 'struct': {
+      const fields = type.fields.map(
+        (f) => `${quoteIdentifier(f.name)} := ${typed(textOfJson(member(text, f.name), f.type), f.type, depth)}`,
+      )
+      return `CASE WHEN ${isJson(text, 'OBJECT')} THEN struct_pack(${fields.join(', ')}) END`
+    }
   }
+}
+
+function isJson(text: string, kind: 'ARRAY' | 'OBJECT'): string {
+  return `CASE WHEN json_valid(${text}) THEN json_type(${text}) = '${kind}' ELSE false END`
+}
+
+function elements(text: string): string {
+  return `CASE WHEN ${isJson(text, 'ARRAY')} THEN json_extract(${text}, '$[*]') END`
+}
+
+function member(text: string, name: string): string {
+  return `json_extract(${text}, ${jsonPath(name)})`
+}
+
+/** The path of an object's field, as a SQL literal. */
+export function jsonPath(name: string): string {
+  return quoteLiteral(`$."${name.replaceAll('"', '\\"')}"`)
 }
 
 /** SQL that is true when text and typed value agree with type and nullability. Scalars compare the two; nested types look inside. */
-export function wellTyped(text: string, value: string, type: ColumnType, nullable: boolean): string {
-  const present = nullable ? `(${text} IS NULL OR ${value} IS NOT NULL)` : `${value} IS NOT NULL`
-  if (type.kind === 'list') {
-    const element = wellTyped('e', typed('e', type.element), type.element, type.elementNullable)
-    return `(${present} AND coalesce(len(list_filter(${text}, lambda e: NOT coalesce(${element}, false))), 0) = 0)`
+export function wellTyped(text: string, value: string, type: ColumnType, nullable: boolean, depth = 0): string {
+  if (type.kind !== 'list' && type.kind !== 'struct')
+    return nullable ? `(${text} IS NULL OR ${value} IS NOT NULL)` : `${value} IS NOT NULL`
+  const inside = (json: string, part: ColumnType, partNullable: boolean, at: number) => {
+    const inner = textOfJson(json, part)
+    return `coalesce(${wellTyped(inner, typed(inner, part, at), part, partNullable, at)}, false)`
   }
-  if (type.kind === 'struct') {
-    const inner = type.fields.map((f) => {
-      const part = `struct_extract(${text}, ${quoteLiteral(f.name)})`
-      return `coalesce(${wellTyped(part, typed(part, f.type), f.type, f.nullable)}, false)`
-    })
-    return `(${present} AND (${text} IS NULL OR (${inner.join(' AND ')})))`
-  }
-  return present
+  const whole =
+    type.kind === 'list'
+      ? `${value} IS NOT NULL AND len(list_filter(${elements(text)}, lambda e${depth}: NOT ${inside(`e${depth}`, type.element, type.elementNullable, depth + 1)})) = 0`
+      : `${isJson(text, 'OBJECT')} AND ${type.fields.map((f) => inside(member(text, f.name), f.type, f.nullable, depth)).join(' AND ')}`
+  return nullable ? `(${text} IS NULL OR (${whole}))` : `(${whole})`
 }
+
+/** Below it every double is the one its text names. */
+const EXACT_MAX = 2 ** 53
 
 // Most integers are plain digits; only text with a point or an exponent takes the slow, exact way.
 function integer(text: string, type: string): string {
-  const exact = `TRY_CAST(${text} AS DOUBLE)`
-  return `CASE WHEN contains(${text}, '.') OR contains(${text}, 'e') OR contains(${text}, 'E') THEN CASE WHEN ${exact} = trunc(${exact}) THEN TRY_CAST(${exact} AS ${type}) END ELSE TRY_CAST(${text} AS ${type}) END`
+  const double = `TRY_CAST(${text} AS DOUBLE)`
+  const whole = `rtrim(rtrim(${text}, '0'), '.')`
+  const exact = `abs(${double}) < ${EXACT_MAX}`
+  const scientific = `CASE WHEN ${hasShortMantissa(text)} AND ${exact} AND ${double} = trunc(${double}) THEN TRY_CAST(${double} AS ${type}) END`
+  const pointed = `CASE WHEN ${exact} AND NOT contains(${whole}, '.') THEN TRY_CAST(${whole} AS ${type}) END`
+  return `CASE WHEN ${hasExponent(text)} THEN ${scientific} WHEN contains(${text}, '.') THEN ${pointed} ELSE TRY_CAST(${text} AS ${type}) END`
 }
 
-// Text with an offset is an instant and is moved to UTC; without one it is UTC already. 'Z' is by far the commonest.
+function hasExponent(text: string): string {
+  return `contains(${text}, 'e') OR contains(${text}, 'E')`
+}
+
+// No two numbers of so few digits share a double.
+function hasShortMantissa(text: string): string {
+  return `instr(lower(${text}), 'e') <= ${DOUBLE_DIGITS + 1}`
+}
+
+const ISO_INSTANT =
+  '\\d{4}-\\d{2}-\\d{2}([T ]\\d{2}:\\d{2}(:\\d{2}(\\.\\d{1,6}0*)?)?)?( ?(Z|UTC|[+-](0\\d|1[0-8])(:?[0-5]\\d)?))?'
+
+// Text with an offset is an instant and is moved to UTC; without one it is UTC already. 'Z' is by far the commonest, and
+// of this length it holds neither more digits than microseconds nor words such as infinity.
 function timestamp(text: string): string {
-  const value = `CASE WHEN suffix(${text}, 'Z') THEN TRY_CAST(${text} AS TIMESTAMP) ELSE CAST(TRY_CAST(${text} AS TIMESTAMPTZ) AS TIMESTAMP) END`
-  return `CASE WHEN length(${text}) >= 10 THEN ${value} END`
+  const isPlain = `suffix(${text}, 'Z') AND substr(${text}, 5, 1) = '-' AND (length(${text}) = 20 OR (length(${text}) <= 27 AND substr(${text}, 20, 1) = '.'))`
+  return `CASE WHEN ${isPlain} THEN TRY_CAST(${text} AS TIMESTAMP) WHEN regexp_full_match(${text}, '${ISO_INSTANT}') THEN CAST(TRY_CAST(${text} AS TIMESTAMPTZ) AS TIMESTAMP) END`
 }
 
 // More digits than the scale holds are refused unless they are zeros: an amount is never rounded silently.
 function decimal(text: string, precision: number, scale: number): string {
   const type = `DECIMAL(${precision},${scale})`
-  const wide = `DECIMAL(38,${Math.min(37, scale + Math.max(1, Math.min(12, 38 - precision)))})`
-  const slow = `CASE WHEN TRY_CAST(${text} AS ${wide}) = TRY_CAST(${text} AS ${type}) THEN TRY_CAST(${text} AS ${type}) END`
-  return `CASE WHEN (contains(${text}, '.') AND length(${text}) - instr(${text}, '.') > ${scale}) OR contains(${text}, 'e') OR contains(${text}, 'E') THEN ${slow} ELSE TRY_CAST(${text} AS ${type}) END`
+  const value = `TRY_CAST(${text} AS ${type})`
+  const trimmed = `rtrim(${text}, '0')`
+  const fraction = (of: string) => `length(${of}) - instr(${of}, '.')`
+  const scientific = `CASE WHEN ${hasShortMantissa(text)} AND TRY_CAST(CAST(${value} AS VARCHAR) AS DOUBLE) = TRY_CAST(${text} AS DOUBLE) THEN ${value} END`
+  const long = `CASE WHEN ${fraction(trimmed)} <= ${scale} THEN TRY_CAST(${trimmed} AS ${type}) END`
+  return `CASE WHEN ${hasExponent(text)} THEN ${scientific} WHEN contains(${text}, '.') AND ${fraction(text)} > ${scale} THEN ${long} ELSE ${value} END`
 }
 
-/** SQL that turns a source's text for a type into the canonical text `typed` reads; the text itself when nothing is declared. */
+/**
+ * SQL that turns a source's text for a type into the canonical text `typed` reads; the text itself when nothing is declared.
+ * Text that does not fit the declared formats stays, in a form that no type accepts: it is wrong, not missing.
+ */
 export function canonicalText(text: string, type: ColumnType, formats: TextFormats): string {
   switch (type.kind) {
     case 'int':
     case 'long':
     case 'double':
     case 'decimal':
-      return canonicalNumber(text, formats)
+      return formats.number === undefined ? text : canonicalNumber(text, formats.number)
     case 'date':
-      return formats.date === undefined ? text : `CAST(CAST(${firstParsed(text, formats.date)} AS DATE) AS VARCHAR)`
+      return formats.date === undefined
+        ? text
+        : orRefused(text, `CAST(CAST(${anyParsed(text, formats.date)} AS DATE) AS VARCHAR)`)
     case 'timestamp':
       return canonicalTimestamp(text, formats)
     default:
@@ -107,26 +171,56 @@ export function canonicalText(text: string, type: ColumnType, formats: TextForma
   }
 }
 
-function canonicalNumber(text: string, { number }: TextFormats): string {
-  if (number === undefined) return text
-  let result = text
-  for (const part of number.strip ?? []) result = `replace(${result}, ${quoteLiteral(part)}, '')`
-  if (number.group !== undefined) result = `replace(${result}, ${quoteLiteral(number.group)}, '')`
-  if (number.decimal === ',') result = `replace(${result}, ',', '.')`
-  return `trim(${result})`
+function orRefused(text: string, canonical: string): string {
+  return `coalesce(${canonical}, ${refused(text)})`
+}
+
+// Separators in the wrong place mean that the text was written for another locale: '1.5' is no German 15, '1.581,00' no
+// English 1.58100.
+function canonicalNumber(
+  text: string,
+  { decimal = '.', group, strip = [] }: NonNullable<TextFormats['number']>,
+): string {
+  let bare = text
+  for (const part of strip) bare = `replace(${bare}, ${quoteLiteral(part)}, '')`
+  bare = `trim(${bare})`
+  const point = decimal === '.' ? '\\.' : ','
+  const other = decimal === '.' ? ',' : '\\.'
+  const separator = group === undefined ? undefined : escapePattern(group)
+  const foreign = separator === undefined ? other : `${point}.*${separator}|${separator}(\\d{0,2}|\\d{4,})(${point}|$)`
+  const ungrouped = group === undefined ? bare : `replace(${bare}, ${quoteLiteral(group)}, '')`
+  const canonical = decimal === '.' ? ungrouped : `replace(${ungrouped}, ',', '.')`
+  return orRefused(text, `CASE WHEN NOT regexp_matches(${bare}, ${quoteLiteral(foreign)}) THEN ${canonical} END`)
+}
+
+function escapePattern(text: string): string {
+  return text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')
 }
 
 function canonicalTimestamp(text: string, { timestamp: format, zone }: TextFormats): string {
   if (format === 'epoch-seconds' || format === 'epoch-milliseconds') {
-    const microseconds = format === 'epoch-seconds' ? 1_000_000 : 1_000
-    return `CAST(make_timestamp(CAST(TRY_CAST(${text} AS DECIMAL(30,6)) * ${microseconds} AS BIGINT)) AS VARCHAR)`
+    const [digits, unit] = format === 'epoch-seconds' ? [6, 1_000_000] : [3, 1_000]
+    const instant = `TRY(make_timestamp(CAST(${decimal(text, 20 + digits, digits)} * ${unit} AS BIGINT)))`
+    return orRefused(text, `CAST(${instant} AS VARCHAR)`)
   }
-  if (format === undefined && zone === undefined) return text
-  const parsed = format === undefined ? `TRY_CAST(${text} AS TIMESTAMP)` : firstParsed(text, format)
-  const utc = zone === undefined ? parsed : `timezone('UTC', timezone(${quoteLiteral(zone)}, ${parsed}))`
-  return `CAST(${utc} AS VARCHAR)`
+  if (zone === undefined) return format === undefined ? text : orRefused(text, asInstant(anyParsed(text, format)))
+  const local = (parsed: string) => asInstant(`timezone('UTC', timezone(${quoteLiteral(zone)}, ${parsed}))`)
+  if (format === undefined) {
+    const hasOffset = `regexp_matches(${text}, '(Z|UTC|:.*[+-]\\d{2}(:?\\d{2})?)$')`
+    return orRefused(text, `CASE WHEN ${hasOffset} THEN ${text} ELSE ${local(timestamp(text))} END`)
+  }
+  const each = format.map((pattern) => {
+    const parsed = anyParsed(text, [pattern])
+    return /%z/i.test(pattern) ? asInstant(parsed) : local(parsed)
+  })
+  return orRefused(text, `coalesce(${each.join(', ')})`)
 }
 
-function firstParsed(text: string, patterns: readonly string[]): string {
-  return `TRY_STRPTIME(${text}, [${patterns.map(quoteLiteral).join(', ')}])`
+function asInstant(parsed: string): string {
+  return `CAST(CAST(${parsed} AS TIMESTAMP) AS VARCHAR)`
+}
+
+// strptime takes 'infinity' for the year 1900, whatever the pattern.
+function anyParsed(text: string, patterns: readonly string[]): string {
+  return `CASE WHEN regexp_matches(${text}, '\\d') THEN TRY_STRPTIME(${text}, [${patterns.map(quoteLiteral).join(', ')}]) END`
 }

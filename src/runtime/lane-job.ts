@@ -1,5 +1,6 @@
 import { durationMs } from '../base/duration.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
+import type { FileMark } from '../connectors/files.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Frame, Segment } from '../log/log.ts'
 import type { Stream } from '../project/stream.ts'
@@ -10,6 +11,7 @@ import { dataDirectory, relationOf } from './warehouse.ts'
 export interface BatchPlan {
   /** Owner of the keys seen; see `laneName`. */
   readonly lane: string
+  /** For the records of `sourcesOf(frames)`. */
   readonly gate: Gate
   readonly segment: Segment
   readonly frames: readonly Frame[]
@@ -57,6 +59,14 @@ export function batchJob(plan: BatchPlan): BatchJob {
     code,
     unique: gate.fingerprint !== undefined,
   }
+}
+
+/** Sources of the files that all of these frames came from; undefined when some came otherwise. */
+export function sourcesOf(frames: readonly Frame[]): ReadonlySet<string> | undefined {
+  const marks = frames.map(({ mark }) => mark as FileMark | undefined)
+  return marks.length > 0 && marks.every((mark) => mark?.kind === 'file')
+    ? new Set(marks.map((mark) => mark!.source))
+    : undefined
 }
 
 /** The job that rebuilds the keys a lane has seen from the files that hold its accepted rows, those below `before`. */

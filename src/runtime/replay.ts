@@ -3,7 +3,7 @@ import { MillraceError, assert } from '../base/errors.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
-import { batchJob, restoreJob } from './lane-job.ts'
+import { batchJob, restoreJob, sourcesOf } from './lane-job.ts'
 import type { BatchResult } from './lane-messages.ts'
 import { writeFiles } from './partitioned.ts'
 import { type Counts, NO_COUNTS, type Superseded, addCounts } from './record.ts'
@@ -101,11 +101,12 @@ export async function regate(
           .map((s) => [s.from, s.to])
         if (segment.from < from) skip.push([segment.from, from])
         if (segment.to > to) skip.push([to, segment.to])
+        const frames = await partition.frames(segment)
         const job = batchJob({
           lane,
-          gate: await gate(),
+          gate: await gate(sourcesOf(frames)),
           segment,
-          frames: await partition.frames(segment),
+          frames,
           skip,
           table: runner.table,
           quarantine: await runner.quarantineTable(),
@@ -210,7 +211,7 @@ export async function replayQuarantine(
     const { lanes, stream, table, gate, code, temporary } = runner.options
     const relation = relationOf(quarantine, files)
     const rows = await database.rows(
-      `SELECT raw, _partition, _offset, epoch_ms(received_at) AS at FROM ${relation} WHERE (${where}) ORDER BY _partition, _offset`,
+      `SELECT raw, source, _partition, _offset, epoch_ms(received_at) AS at FROM ${relation} WHERE (${where}) ORDER BY _partition, _offset`,
     )
     const replayable = rows.filter((row) => row.raw !== null)
     const step = newestStep(table)
@@ -229,9 +230,12 @@ export async function replayQuarantine(
       if (stream.unique) await lanes.restore(restoreJob(lane, stream, partition, table, live))
       const arrivals = own.map((row) => ({ offset: Number(row._offset), atMs: Number(row.at) }))
       const segment = { partition, path, compression: 'none', from: 0, to: own.length, bytes: 0, rawBytes: 0 } as const
+      const sources = own.every((row) => row.source !== null)
+        ? new Set(own.map((row) => String(row.source)))
+        : undefined
       const job = batchJob({
         lane,
-        gate: await gate(),
+        gate: await gate(sources),
         segment,
         frames: [],
         skip: [],

@@ -46,7 +46,7 @@ const DEFAULTS = {
   commitInterval: '1 second',
   backlogBytes: 1024 ** 3,
   engineMemory: 1024 ** 3,
-  laneMemory: 512 * 1024 ** 2,
+  laneMemory: 1024 ** 3,
   uniqueMemory: 512 * 1024 ** 2,
   refreshes: 2,
   quietMs: 150,
@@ -149,7 +149,7 @@ export class Runtime {
     })
     return StreamRunner.open({
       stream,
-      gate: () => this.#gate(stream),
+      gate: (sources) => this.#gate(stream, sources),
       code,
       run,
       log,
@@ -177,19 +177,20 @@ export class Runtime {
   }
 
   /** A stream's gate; made again for each batch when it refers to datasets that change. */
-  async #gate(stream: Stream): Promise<Gate> {
+  async #gate(stream: Stream, sources?: ReadonlySet<string>): Promise<Gate> {
     const references = stream.checks.flatMap((check) =>
       check.rule === 'reference' ? [check.dataset] : check.rule === 'predicate' ? check.sql.datasets : [],
     )
-    const known = this.#gates.get(stream.name)
+    const key = JSON.stringify([stream.name, ...(sources ?? ['*'])])
+    const known = this.#gates.get(key)
     if (known && references.length === 0) return known
     const relations = new Map(
       await Promise.all(
         references.map(async (dataset) => [dataset.name, await this.publishedSql(dataset.name)] as const),
       ),
     )
-    const gate = compileGate(stream, (dataset) => relations.get(dataset.name)!)
-    this.#gates.set(stream.name, gate)
+    const gate = compileGate(stream, (dataset) => relations.get(dataset.name)!, sources)
+    this.#gates.set(key, gate)
     return gate
   }
 

@@ -8,7 +8,7 @@ import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.t
 import { routeLines } from '../log/route.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
-import { batchJob, laneName, restoreJob } from './lane-job.ts'
+import { batchJob, laneName, restoreJob, sourcesOf } from './lane-job.ts'
 import type { BatchJob, BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
 import {
@@ -24,8 +24,8 @@ import { CANDIDATE, newestStep, toDataFiles } from './warehouse.ts'
 
 export interface StreamRunnerOptions {
   readonly stream: Stream
-  /** The gate as it is now: references to other datasets follow what is published. */
-  gate(): Promise<Gate>
+  /** The gate as it is now, for records of some sources or of any: references to other datasets follow what is published. */
+  gate(sources?: ReadonlySet<string>): Promise<Gate>
   readonly code: string
   readonly run: string
   readonly log: StreamLog
@@ -295,11 +295,12 @@ export class StreamRunner {
     try {
       const { table, stream, code, temporary } = this.#options
       const position = this.#positions[segment.partition]!
+      const frames = await partition.frames(segment)
       const job = batchJob({
         lane: laneName(stream, segment.partition),
-        gate: await this.#options.gate(),
+        gate: await this.#options.gate(sourcesOf(frames)),
         segment,
-        frames: await partition.frames(segment),
+        frames,
         skip: [
           ...this.#skips(segment.partition),
           ...(segment.from < position ? [[segment.from, position] as const] : []),

