@@ -50,7 +50,7 @@ function bundledNode() {
 /** Runs this file again; signals go through, and the exit code or signal comes back. */
 function runWith(node) {
   const stdio = ['inherit', 'inherit', 'inherit', ...(process.send ? ['ipc'] : [])]
-  const child = spawn(node, [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio })
+  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'])
     process.on(signal, () => child.kill(signal))
   if (process.send) process.on('disconnect', () => child.disconnect())

@@ -55,7 +55,13 @@ function checkObject(config: Record<string, unknown>, shape: AnyShape, prefix: s
     if (typeof wanted === 'object')
       return isObject(value)
         ? checkObject(value, wanted, `${prefix}${key}.`, file)
-        : [problem(`${prefix}${key} is ${kindOf(value)}.`, `Write ${prefix}${key}: { … }.`, file)]
+        : [
+            problem(
+              `${prefix}${key} is ${value === null ? 'null' : `a ${kindOf(value)}`}.`,
+              `Write ${prefix}${key}: { … }.`,
+              file,
+            ),
+          ]
     if (kindOf(value) === wanted && (wanted !== 'number' || (value as number) >= 0)) return []
     return [
       problem(

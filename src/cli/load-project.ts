@@ -98,7 +98,7 @@ async function exportsOf(file: string, root: string, problems: MillraceError[]):
   try {
     return (await import(pathToFileURL(file).href)) as Record<string, unknown>
   } catch (error) {
-    const problem = fileProblem(error, file, root)
+    const problem = await fileProblem(error, file, root)
     // Everything that imports a broken file fails with its error.
     const isNew = problems.every((known) => known.message !== problem.message)
     if (isNew) problems.push(problem)
@@ -106,7 +106,7 @@ async function exportsOf(file: string, root: string, problems: MillraceError[]):
   }
 }
 
-function fileProblem(error: unknown, file: string, root: string): MillraceError {
+async function fileProblem(error: unknown, file: string, root: string): Promise<MillraceError> {
   const place = placeOf(error) ?? { file, line: undefined }
   const context = { file: place.file, line: place.line }
   const name = relative(root, place.file)
@@ -124,7 +124,7 @@ function fileProblem(error: unknown, file: string, root: string): MillraceError 
     {
       hint: cycle
         ? 'Two files import each other, or a declaration is used above the line that makes it. Move one of the declarations.'
-        : hintOf(error),
+        : await hintOf(error, place.file),
       context,
       cause: error,
     },
@@ -141,22 +141,20 @@ function reasonOf(error: unknown): string {
   return first.replace(/^[x×]\s+/, '').replace(/\.$/, '')
 }
 
-function hintOf(error: unknown): string {
-  const message = messageOf(error)
+async function hintOf(error: unknown, importer: string): Promise<string> {
+  const [, module, name] =
+    /requested module '([^']+)' does not provide an export named '(\w+)'/.exec(messageOf(error)) ?? []
+  if (module !== undefined && name !== undefined) {
+    const url = module.startsWith('.') ? new URL(module, pathToFileURL(importer)).href : module
+    return didYouMean(name, Object.keys((await import(url)) as object))
+  }
   const code = error instanceof Error && 'code' in error ? error.code : undefined
-  const missing =
-    /'millrace' does not provide an export named '(\w+)'|requested module '(?:millrace|[^']*\/index\.[tj]s)' does not provide an export named '(\w+)'/.exec(
-      message,
-    )
-  if (missing) return didYouMean(missing[1] ?? missing[2]!, SDK_NAMES)
   if (code === 'ERR_MODULE_NOT_FOUND')
     return 'Check the path, with its extension (.ts), or install the package in the project.'
   if (code === 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX')
     return 'Node strips types and does no more: write a union or an object instead of an enum, a module instead of a namespace.'
   return 'Correct the file.'
 }
-
-const SDK_NAMES = ['stream', 'table', 'check', 'endpoint', 'source', 'sql', 't', 'defineConfig']
 
 /** Where an error came from: the first project file in its stack. */
 function placeOf(error: unknown): { file: string; line: number } | undefined {

@@ -33,11 +33,16 @@ export async function planProject(directory: string): Promise<Plan> {
   }
 }
 
-/** One mistake may be found in several ways; the first tells it best. */
+/** In the order people read files; one mistake may be found in several ways, and the first tells it best. */
 function distinct(problems: readonly MillraceError[]): MillraceError[] {
   const seen = new Set<string>()
-  return problems.filter(({ message, context }) => {
+  const once = problems.filter(({ message, context }) => {
     const said = `${String(context['dataset'])}: ${message.split(': ').at(-1)}`
     return !seen.has(said) && seen.add(said)
   })
+  const place = ({ context }: MillraceError) => ({
+    file: String(context['file'] ?? ''),
+    line: Number(context['line'] ?? 0),
+  })
+  return once.toSorted((a, b) => place(a).file.localeCompare(place(b).file) || place(a).line - place(b).line)
 }

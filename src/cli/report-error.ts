@@ -30,9 +30,9 @@ export function reportError(error: unknown, effects: Effects, json: boolean): vo
     return
   }
   if (known instanceof ProjectProblems) {
-    effects.err.write(
-      `${known.problems.map((problem) => errorText(problem, effects)).join('\n')}\n${errorText(known, effects)}`,
-    )
+    const texts = known.problems.map((problem) => errorText(problem, effects))
+    const count = known.problems.length === 1 ? '' : `\n${known.problems.length} problems\n`
+    effects.err.write(`${texts.join('\n')}${count}`)
     return
   }
   effects.err.write(errorText(known, effects))
