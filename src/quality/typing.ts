@@ -131,11 +131,12 @@ function hasShortMantissa(text: string): string {
 const ISO_INSTANT =
   '\\d{4}-\\d{2}-\\d{2}([T ]\\d{2}:\\d{2}(:\\d{2}(\\.\\d{1,6}0*)?)?)?( ?(Z|UTC|[+-](0\\d|1[0-8])(:?[0-5]\\d)?))?'
 
-// Text with an offset is an instant and is moved to UTC; without one it is UTC already. 'Z' is by far the commonest, and
-// of this length it holds neither more digits than microseconds nor words such as infinity.
+// Text with an offset is an instant and is moved to UTC; without one it is UTC already. By far the commonest are whole
+// seconds, milliseconds or microseconds with a 'Z': they need no pattern to tell that no digits follow the microseconds,
+// which DuckDB would cut off.
 function timestamp(text: string): string {
-  const isPlain = `suffix(${text}, 'Z') AND substr(${text}, 5, 1) = '-' AND (length(${text}) = 20 OR (length(${text}) <= 27 AND substr(${text}, 20, 1) = '.'))`
-  return `CASE WHEN ${isPlain} THEN TRY_CAST(${text} AS TIMESTAMP) WHEN regexp_full_match(${text}, '${ISO_INSTANT}') THEN CAST(TRY_CAST(${text} AS TIMESTAMPTZ) AS TIMESTAMP) END`
+  const isCommon = `suffix(${text}, 'Z') AND strlen(${text}) IN (20, 24, 27) AND substr(${text}, 20, 1) IN ('.', 'Z')`
+  return `CASE WHEN ${isCommon} THEN TRY_CAST(${text} AS TIMESTAMP) WHEN regexp_full_match(${text}, '${ISO_INSTANT}') THEN CAST(TRY_CAST(${text} AS TIMESTAMPTZ) AS TIMESTAMP) END`
 }
 
 // More digits than the scale holds are refused unless they are zeros: an amount is never rounded silently.
