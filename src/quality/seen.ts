@@ -51,24 +51,47 @@ export class SeenKeys {
 
   /** Asks for a key at an event time (milliseconds since the epoch) and remembers it when it is fresh. */
   add(a: number, b: number, c: number, d: number, timeMs: number): number {
-    const slice = this.#horizonMs === Infinity ? 0 : Math.floor(timeMs / this.#sliceMs)
+    const slice = this.#sliceOf(timeMs)
     if (slice < this.#oldestSlice) return SEEN.tooOld
-    const words = this.#words
-    let slot = (a ^ d) & this.#mask
-    for (;;) {
-      const entry = this.#slots[slot]!
-      if (entry === 0) break
+    const slot = this.#slotOf(a, b, c, d)
+    const entry = this.#slots[slot]! - 1
+    if (entry >= 0 && this.#slices[entry]! >= this.#oldestSlice) return SEEN.duplicate
+    // An entry that is there was forgotten long ago: the key is fresh again.
+    if (entry >= 0) this.#slices[entry] = slice
+    else this.#enter(slot, a, b, c, d, slice)
+    this.#advance(timeMs)
+    return SEEN.fresh
+  }
+
+  /** Takes up a key that was accepted at some time. The order does not matter: the newest time of a key counts. */
+  restore(a: number, b: number, c: number, d: number, timeMs: number): void {
+    const slice = this.#sliceOf(timeMs)
+    const slot = this.#slotOf(a, b, c, d)
+    const entry = this.#slots[slot]! - 1
+    if (entry >= 0) this.#slices[entry] = Math.max(this.#slices[entry]!, slice)
+    else if (slice >= this.#oldestSlice) this.#enter(slot, a, b, c, d, slice)
+    this.#advance(timeMs)
+  }
+
+  #sliceOf(timeMs: number): number {
+    return this.#horizonMs === Infinity ? 0 : Math.floor(timeMs / this.#sliceMs)
+  }
+
+  /** The slot of a key, or the free one where it belongs. */
+  #slotOf(a: number, b: number, c: number, d: number): number {
+    const [slots, words, mask] = [this.#slots, this.#words, this.#mask]
+    let slot = (a ^ d) & mask
+    for (let entry = slots[slot]!; entry !== 0; entry = slots[slot]!) {
       const at = (entry - 1) << 2
-      if (words[at] === a && words[at + 1] === b && words[at + 2] === c && words[at + 3] === d) {
-        if (this.#slices[entry - 1]! >= this.#oldestSlice) return SEEN.duplicate
-        // Forgotten long ago: the key is fresh again.
-        this.#slices[entry - 1] = slice
-        this.#advance(timeMs)
-        return SEEN.fresh
-      }
-      slot = (slot + 1) & this.#mask
+      if (words[at] === a && words[at + 1] === b && words[at + 2] === c && words[at + 3] === d) break
+      slot = (slot + 1) & mask
     }
+    return slot
+  }
+
+  #enter(slot: number, a: number, b: number, c: number, d: number, slice: number): void {
     const at = this.#size << 2
+    const words = this.#words
     words[at] = a
     words[at + 1] = b
     words[at + 2] = c
@@ -76,8 +99,6 @@ export class SeenKeys {
     this.#slices[this.#size] = slice
     this.#slots[slot] = ++this.#size
     if (this.#size >= this.#slices.length) this.#sweepOrGrow()
-    this.#advance(timeMs)
-    return SEEN.fresh
   }
 
   #advance(timeMs: number): void {

@@ -53,7 +53,7 @@ export interface RestoreJob {
   readonly kind: 'restore'
   readonly lane: string
   readonly horizonMs: number | undefined
-  /** Gives two 64-bit hashes and the event time in milliseconds, in offset order; undefined when nothing is in the lake. */
+  /** Gives two 64-bit hashes and the event time in milliseconds, in any order; undefined when nothing is in the lake. */
   readonly sql: string | undefined
 }
 

@@ -189,7 +189,7 @@ class LaneWorker {
         const a = new Uint32Array(first!.buffer, first!.byteOffset, rows * 2)
         const b = new Uint32Array(second!.buffer, second!.byteOffset, rows * 2)
         for (let i = 0; i < rows; i++)
-          seen.add(a[2 * i]!, a[2 * i + 1]!, b[2 * i]!, b[2 * i + 1]!, (time as Float64Array)[i]!)
+          seen.restore(a[2 * i]!, a[2 * i + 1]!, b[2 * i]!, b[2 * i + 1]!, (time as Float64Array)[i]!)
       }
     }
     this.#seen.set(job.lane, seen)

@@ -31,7 +31,10 @@ test('the retail files become rows, duplicates and quarantine, and every table e
   await expectEqualToFiles(runtime, home)
 
   // Every refused line is in quarantine once, with its place, its text and why.
-  const refused = await query(runtime, 'SELECT file, line, rule, reason, raw, source FROM {quarantine.orders} ORDER BY file, line')
+  const refused = await query(
+    runtime,
+    'SELECT file, line, rule, reason, raw, source FROM {quarantine.orders} ORDER BY file, line',
+  )
   expect(refused.map(({ file, line, rule }) => ({ file, line, rule }))).toEqual(
     await directly(home, 'SELECT file, line, rule FROM line WHERE rule IS NOT NULL ORDER BY file, line'),
   )
@@ -60,7 +63,13 @@ describe('inputs that did not change cost nothing', () => {
     const second = await home.open(SHOP)
     await second.settle()
     expect(snapshots(second)).toEqual(before)
-    expect(second.reports.get('orders')).toMatchObject({ loaded: [], changed: [], unchanged: 3, removed: [], failed: [] })
+    expect(second.reports.get('orders')).toMatchObject({
+      loaded: [],
+      changed: [],
+      unchanged: 3,
+      removed: [],
+      failed: [],
+    })
     await home.stop(second)
     const third = await home.open(SHOP)
     expect(snapshots(third)).toEqual(before)
@@ -74,7 +83,9 @@ describe('inputs that did not change cost nothing', () => {
     for (const dataset of SHOP.filter(({ kind }) => kind === 'table')) {
       const summary = runtime.lakeTable(dataset.name).snapshot()!.summary
       const inputs = JSON.parse(summary['millrace.inputs']!) as Record<string, string>
-      const names = new Set([...(dataset.kind === 'table' ? dataset.sql.datasets : []), ...checkInputsOf(dataset)].map((d) => d.name))
+      const names = new Set(
+        [...(dataset.kind === 'table' ? dataset.sql.datasets : []), ...checkInputsOf(dataset)].map((d) => d.name),
+      )
       expect(Object.keys(inputs).sort()).toEqual([...names].sort())
       for (const name of names) expect(inputs[name]).toBe(String(runtime.lakeTable(name).snapshot()!.id))
       expect(summary['millrace.code']).toBe(runtime.bound.code.get(dataset.name))
@@ -115,12 +126,17 @@ describe('files that change', () => {
       all[0]!,
       ...all
         .slice(2, -1)
-        .map((line, i) => (i === 10 ? line.replace(/,(\d+\.\d+),/, ',99.99,') : i === 20 ? line.replace(/^\d/, 'X') : line)),
+        .map((line, i) =>
+          i === 10 ? line.replace(/,(\d+\.\d+),/, ',99.99,') : i === 20 ? line.replace(/^\d/, 'X') : line,
+        ),
     ])
     await runtime.settle()
     expect(runtime.reports.get('orders')).toMatchObject({ changed: [`data/${FILES[1]}`], loaded: [], unchanged: 2 })
     await expectEqualToFiles(runtime, home)
-    const [expected] = await directly(home, 'SELECT count(*)::INT AS received, count(rule)::INT AS quarantined FROM line')
+    const [expected] = await directly(
+      home,
+      'SELECT count(*)::INT AS received, count(rule)::INT AS quarantined FROM line',
+    )
     expect(runtime.stream('orders').counts).toMatchObject(expected!)
     expect(await query(runtime, 'SELECT file, line, rule FROM {quarantine.orders} ORDER BY ALL')).toEqual(
       await directly(home, 'SELECT file, line, rule FROM line WHERE rule IS NOT NULL ORDER BY ALL'),
@@ -151,7 +167,10 @@ describe('files that change', () => {
 
   test('a late file reaches every table it belongs to', async () => {
     const home = await Home.make()
-    await deliver(home, FILES.slice(0, 5).filter((_, i) => i !== 1))
+    await deliver(
+      home,
+      FILES.slice(0, 5).filter((_, i) => i !== 1),
+    )
     const runtime = await home.open(SHOP)
     await runtime.settle()
     await deliver(home, FILES.slice(1, 2))
