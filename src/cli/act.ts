@@ -1,9 +1,10 @@
+import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { type DirectoryLock, lockDirectory } from '../storage/lock.ts'
 import { type InputOf, type Progress, type ResultOf, type Verb, carryOut } from './control.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
-import { loadProject } from './load-project.ts'
+import { CONFIG_FILE, loadProject, projectFiles, requireProject } from './load-project.ts'
 import { openRuntime } from './open-runtime.ts'
 import { type ServerClient, runningServer } from './server-client.ts'
 import type { ProgressView } from './progress.ts'
@@ -27,11 +28,15 @@ export async function act<V extends Verb>(
   effects: Effects,
 ): Promise<ResultOf<V>> {
   const { home, json, progress } = options
-  const project = await loadProject(home.project)
+  await requireProject(home.project)
   const holder = await lockOrServer(home)
   const tell = (event: Record<string, unknown>) => progress.show(event as unknown as Progress)
   try {
-    if ('control' in holder) return (await holder.control(verb, input, tell)) as ResultOf<V>
+    if ('control' in holder) {
+      if (!json && (await isOutdated(holder, home, effects))) effects.err.write(`${OUTDATED}\n`)
+      return (await holder.control(verb, input, tell)) as ResultOf<V>
+    }
+    const project = await loadProject(home.project)
     const runtime = await openRuntime({ project, home, eager: true, json }, effects)
     const ignoreStop = onStop(async (signal) => {
       progress.end()
@@ -50,6 +55,16 @@ export async function act<V extends Verb>(
     progress.end()
     if ('release' in holder) await holder.release()
   }
+}
+
+const OUTDATED =
+  'note: the project has changed since its server started, which goes on with what it read then. Restart it.'
+
+/** Whether a project file is newer than the server that runs it. */
+async function isOutdated(server: ServerClient, { project }: Home, { disk }: Effects): Promise<boolean> {
+  const files = [join(project, CONFIG_FILE), ...(await projectFiles(project))]
+  const stats = await Promise.all(files.map((file) => disk.stat(file)))
+  return stats.some((stat) => stat !== undefined && stat.mtimeMs > server.startedMs)
 }
 
 /** The lock is the truth: whoever gets it is alone, whatever a note left behind says. */

@@ -6,15 +6,17 @@ import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { DEFAULT_INCLUDE } from './load-project.ts'
 import { LiveBlock } from './live-block.ts'
-import { errorText, nearby } from './report-error.ts'
+import { errorText } from './report-error.ts'
 import { runningServer } from './server-client.ts'
-import { statusTable } from './status-table.ts'
+import { stateLine, statusTable } from './status-table.ts'
 import { visible } from './text-table.ts'
 import { changedFiles } from './watch-files.ts'
 
 export interface DevOptions {
   readonly home: Home
   readonly port?: number
+  /** Lines of JSON on standard output, and no live status. */
+  readonly json: boolean
 }
 
 const STATUS_MS = 1_000
@@ -54,7 +56,7 @@ export class DevSession {
     const first = changes.next()
     await this.#take()
     for (let next = await first; next.done !== true; next = await changes.next()) {
-      this.#block.print(`${err.style('cyan', 'changed')} ${next.value.join(', ')}`)
+      this.#say({ event: 'changed', files: next.value }, `${err.style('cyan', 'changed')} ${next.value.join(', ')}`)
       await this.#take()
     }
     await status
@@ -64,7 +66,7 @@ export class DevSession {
     this.#stopping.abort()
     this.#block.end()
     await this.#child?.stop()
-    this.#block.print('stopped')
+    this.#say({ event: 'stopped' }, 'stopped')
   }
 
   /** Takes the files as they are now: checks them, and lets them replace what runs. */
@@ -88,7 +90,10 @@ export class DevSession {
         ? 'Nothing runs yet; waiting for a change.'
         : 'The last version without problems keeps running.'
     const texts = errors.map((error) => errorText(error, this.#effects).trimEnd())
-    this.#block.print([...texts, err.style('yellow', running)].join('\n'))
+    this.#say(
+      { event: 'problems', problems: errors, running: this.#child !== undefined },
+      [...texts, err.style('yellow', running)].join('\n'),
+    )
   }
 
   async #start(plan: PlanDocument, began: number): Promise<void> {
@@ -113,7 +118,8 @@ export class DevSession {
       this.#child = undefined
       const texts = this.#errors.map((error) => errorText(error, this.#effects).trimEnd())
       this.#block.show([])
-      this.#block.print([...texts, err.style('red', `The server has ended (${how}); waiting for a change.`)].join('\n'))
+      const text = [...texts, err.style('red', `The server has ended (${how}); waiting for a change.`)].join('\n')
+      this.#say({ event: 'ended', how, problems: this.#errors }, text)
     })
     const url = await ready.promise
     if (url === undefined) return
@@ -121,9 +127,10 @@ export class DevSession {
     this.#url = url
     this.#plan = plan
     const took = formatMs(clock.monotonic() - began)
-    this.#block.print(
-      again ? `${err.style('green', 'running')} the new version, after ${took}` : this.#welcome(plan, url, took),
-    )
+    const text = again
+      ? `${err.style('green', 'running')} the new version, after ${took}`
+      : this.#welcome(plan, url, took)
+    this.#say({ event: 'running', url }, text)
   }
 
   #hear(event: ServerEvent, ready: (url: string) => void): void {
@@ -134,35 +141,33 @@ export class DevSession {
       case 'error':
         this.#errors = [...this.#errors, ...event.errors]
         return
-      case 'state': {
-        const state =
-          event.state === 'ok'
-            ? err.style('green', 'ok')
-            : err.style(event.state === 'blocked' ? 'yellow' : 'red', event.state)
-        return this.#block.print(
-          `${state} ${event.dataset}: ${event.reason === undefined ? 'again' : nearby(event.reason, cwd)}`,
-        )
-      }
+      case 'state':
+        return this.#say({ ...event }, stateLine(event, err, cwd))
       case 'text':
-        if (event.text !== '') this.#block.print(visible(event.text))
+        if (event.text !== '') this.#say({ ...event }, visible(event.text))
     }
+  }
+
+  #say(event: Record<string, unknown>, text: string): void {
+    if (this.#options.json) this.#effects.out.write(`${JSON.stringify(event)}\n`)
+    else this.#block.print(text)
   }
 
   #welcome(plan: PlanDocument, url: string, took: string): string {
     const { err } = this.#effects
     const streams = plan.datasets.filter(({ kind }) => kind === 'stream').map(({ name }) => name)
-    const line = (method: string, path: string, what: string) =>
-      `  ${err.style('dim', method.padEnd(4))} ${err.style('cyan', url + path)}${what === '' ? '' : `  ${err.style('dim', what)}`}`
+    const line = (method: string, path: string) =>
+      `  ${err.style('dim', method.padEnd(4))} ${err.style('cyan', url + path)}`
     return [
       `${err.style('bold', plan.project)} runs after ${took}. Edit it: changes are taken up. Ctrl-C stops.`,
       '',
-      ...streams.map((name) => line('POST', `/v1/streams/${name}`, '')),
+      ...streams.map((name) => line('POST', `/v1/streams/${name}`)),
       ...plan.endpoints.map(({ name, params }) => {
         const needed = params.filter(({ nullable }) => !nullable).map((param) => `${param.name}=…`)
-        return line('GET', `/v1/endpoints/${name}${needed.length === 0 ? '' : `?${needed.join('&')}`}`, '')
+        return line('GET', `/v1/endpoints/${name}${needed.length === 0 ? '' : `?${needed.join('&')}`}`)
       }),
-      line('POST', '/v1/sql', ''),
-      line('GET', '/openapi.json', ''),
+      line('POST', '/v1/sql'),
+      line('GET', '/openapi.json'),
       '',
     ].join('\n')
   }
@@ -171,7 +176,7 @@ export class DevSession {
   async #showStatus(): Promise<void> {
     const { clock, err } = this.#effects
     const { signal } = this.#stopping
-    if (!err.isTerminal) return
+    if (!err.isTerminal || this.#options.json) return
     while (!signal.aborted) {
       await clock.sleep(STATUS_MS, signal)
       if (this.#child === undefined || this.#url === undefined) continue

@@ -14,15 +14,3 @@ export function homeOf(
   const project = resolve(cwd, options.project ?? '.')
   return { project, data: options.data === undefined ? join(project, '.millrace') : resolve(cwd, options.data) }
 }
-
-/** How to name this home on a command line: the options that differ from the defaults. */
-export function homeFlags(options: {
-  readonly project?: string | undefined
-  readonly data?: string | undefined
-}): string {
-  const quoted = (text: string) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`)
-  return [
-    ...(options.project === undefined ? [] : [` --project ${quoted(options.project)}`]),
-    ...(options.data === undefined ? [] : [` --data ${quoted(options.data)}`]),
-  ].join('')
-}

@@ -51,17 +51,21 @@ export async function projectFiles(root: string, include = DEFAULT_INCLUDE): Pro
   return files.sort()
 }
 
-async function load(root: string): Promise<{ project: Project; fileProblems: readonly MillraceError[] }> {
-  const configPath = join(root, CONFIG_FILE)
-  if ((await systemDisk.stat(configPath)) === undefined) {
+/** Errors: `invalid`/`no-project` when a folder has no configuration. */
+export async function requireProject(root: string): Promise<void> {
+  if ((await systemDisk.stat(join(root, CONFIG_FILE))) === undefined) {
     throw new MillraceError('invalid', 'no-project', `${root} is not a Millrace project: it has no ${CONFIG_FILE}.`, {
       hint: 'Name a project with --project DIR, or make one with `millrace init DIR`.',
       context: { path: root },
     })
   }
+}
+
+async function load(root: string): Promise<{ project: Project; fileProblems: readonly MillraceError[] }> {
+  await requireProject(root)
   hookModules(root)
   const problems: MillraceError[] = []
-  const config = await loadConfig(configPath, root, problems)
+  const config = await loadConfig(join(root, CONFIG_FILE), root, problems)
   const declarations = new Set<Declaration>()
   for (const file of await projectFiles(root, config.include)) {
     const exported = await exportsOf(file, root, problems)

@@ -133,7 +133,7 @@ function timeLeft(share: number, seconds: number): string[] {
 /** The line, with as much of it as the terminal is wide. */
 function fitted(title: string, share: number, parts: readonly string[], out: Output): string {
   const full = Math.round(share * BAR_WIDTH)
-  const bar = `${out.style('cyan', '━'.repeat(full))}${out.style('dim', '━'.repeat(BAR_WIDTH - full))}`
+  const bar = `${out.style('cyan', '━'.repeat(full))}${out.style('dim', '─'.repeat(BAR_WIDTH - full))}`
   const percent = `${String(Math.floor(share * 100)).padStart(3)} %`
   let rest = parts.join(' · ')
   const room = out.columns - title.length - BAR_WIDTH - percent.length - 6

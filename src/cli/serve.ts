@@ -33,6 +33,7 @@ const DRAIN_MS_MAX = 10_000
 
 /** Locks the data directory, recovers, listens, and starts the lanes. Errors: those of each. */
 export async function serve({ project, home, port, host, json }: ServeOptions, effects: Effects): Promise<Serving> {
+  const startedMs = effects.clock.now()
   const lock = await lockDirectory(home.data).catch((error: unknown) => {
     throw withServer(error, home)
   })
@@ -52,7 +53,7 @@ export async function serve({ project, home, port, host, json }: ServeOptions, e
     })
     undo.push(() => server.close())
     runtime.start()
-    writeServerNote(home.data, { pid: process.pid, url: localUrl(server), token })
+    writeServerNote(home.data, { pid: process.pid, url: localUrl(server), token, startedMs })
     platform.waitingFor = undefined
     return {
       url: server.url,

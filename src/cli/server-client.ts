@@ -16,6 +16,11 @@ export class ServerClient {
     return this.#note.url
   }
 
+  /** When it read the project's files, ms since the epoch. */
+  get startedMs(): number {
+    return this.#note.startedMs
+  }
+
   /** The body of an answer. Throws what the server's problem document says. */
   async ask(method: 'GET' | 'POST', path: string, body?: unknown): Promise<Buffer> {
     const response = await this.#send(method, path, body)

@@ -7,6 +7,8 @@ export interface ServerNote {
   readonly url: string
   /** For control requests; good for the others too. */
   readonly token: string
+  /** When it read the project's files, ms since the epoch. */
+  readonly startedMs: number
 }
 
 const pathOf = (data: string) => join(data, 'server.json')

@@ -1,6 +1,7 @@
 import { formatMs } from '../base/duration.ts'
 import type { DatasetStatus } from '../serving/platform.ts'
 import type { Output, Style } from './effects.ts'
+import { nearby } from './report-error.ts'
 import { type Cell, grouped, textTable, visible } from './text-table.ts'
 
 const STATE_STYLES: Readonly<Record<DatasetStatus['state'], Style>> = {
@@ -50,4 +51,14 @@ export function statusTable(datasets: readonly DatasetStatus[], out: Output): st
     reason === undefined ? [] : [`${out.style(STATE_STYLES[state], state)} ${name}: ${visible(reason)}`],
   )
   return [table, ...(reasons.length === 0 ? [] : ['', ...reasons])].join('\n')
+}
+
+/** A change of state as one line. */
+export function stateLine(
+  { dataset, state, reason }: { readonly dataset: string; readonly state: string; readonly reason?: string },
+  out: Output,
+  cwd: string,
+): string {
+  const style = state === 'ok' ? 'green' : state === 'blocked' ? 'yellow' : 'red'
+  return `${out.style(style, state)} ${dataset}: ${reason === undefined ? 'again' : visible(nearby(reason, cwd))}`
 }

@@ -3,7 +3,7 @@ import { messageOf } from '../base/errors.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { type RequestEvent, requestChannel } from '../serving/server.ts'
 import type { Effects } from './effects.ts'
-import { nearby } from './report-error.ts'
+import { stateLine } from './status-table.ts'
 
 const LOOK_MS = 1_000
 
@@ -20,15 +20,13 @@ export function watchStates(runtime: Runtime, { clock, err, cwd }: Effects, json
       const key = `${state.state} ${reason ?? ''}`
       if (key === (last.get(dataset.name) ?? 'ok ')) continue
       last.set(dataset.name, key)
-      const mark =
-        state.state === 'ok'
-          ? err.style('green', 'ok')
-          : err.style(state.state === 'blocked' ? 'yellow' : 'red', state.state)
-      const said = reason === undefined ? 'again' : nearby(reason, cwd)
-      tell(
-        { event: 'state', dataset: dataset.name, state: state.state, ...(reason === undefined ? {} : { reason }) },
-        `${mark} ${dataset.name}: ${said}`,
-      )
+      const event = {
+        event: 'state',
+        dataset: dataset.name,
+        state: state.state,
+        ...(reason === undefined ? {} : { reason }),
+      }
+      tell(event, stateLine(event, err, cwd))
     }
   }
   void (async () => {

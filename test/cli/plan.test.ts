@@ -162,8 +162,10 @@ describe('plan names the mistake, its place and the remedy', () => {
     ])
     expect(people.code).toBe(1)
     expect(people.stdout).toBe('')
-    for (const said of says)
-      expect(people.stderr).toMatch(typeof said === 'string' ? new RegExp(RegExp.escape(said)) : said)
+    for (const said of says) {
+      if (typeof said === 'string') expect(people.stderr).toContain(said)
+      else expect(people.stderr).toMatch(said)
+    }
     expect(people.stderr).not.toMatch(/\n {4}at /)
     expect(machines.code).toBe(1)
     expect(JSON.parse(machines.stdout).problems[0].code).toBe(code)

