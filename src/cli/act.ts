@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { type DirectoryLock, lockDirectory } from '../storage/lock.ts'
-import { type InputOf, type Progress, type ResultOf, type Verb, carryOut } from './control.ts'
+import { type InputOf, type ResultOf, type Verb, carryOut } from './control.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { CONFIG_FILE, loadProject, projectFiles, requireProject } from './load-project.ts'
@@ -9,6 +9,7 @@ import { openRuntime } from './open-runtime.ts'
 import { type ServerClient, runningServer } from './server-client.ts'
 import type { ProgressView } from './progress.ts'
 import { onStop } from './signals.ts'
+import type { Progress } from './verbs/progress.ts'
 
 export interface ActOptions {
   readonly home: Home

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { formatMs } from '../base/duration.ts'
-import type { Progress } from './control.ts'
+import type { Progress } from './verbs/progress.ts'
 import type { Effects, Output } from './effects.ts'
 import { grouped } from './text-table.ts'
 

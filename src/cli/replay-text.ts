@@ -1,4 +1,4 @@
-import type { ReplayReport } from './control.ts'
+import type { ReplayReport } from './verbs/replay.ts'
 import type { Output } from './effects.ts'
 import { grouped, textTable } from './text-table.ts'
 

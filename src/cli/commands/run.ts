@@ -1,7 +1,7 @@
 import { formatMs } from '../../base/duration.ts'
 import { act } from '../act.ts'
 import { JSON_OPTION, PROJECT_OPTIONS, command, moment, usageError } from '../command.ts'
-import type { RunReport } from '../control.ts'
+import type { RunReport } from '../verbs/run.ts'
 import type { Output } from '../effects.ts'
 import { homeOf } from '../home.ts'
 import { progressView } from '../progress.ts'

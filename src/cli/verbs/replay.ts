@@ -1,0 +1,92 @@
+import { quoteLiteral } from '../../base/identifier.ts'
+import type { Counts } from '../../runtime/record.ts'
+import { replayQuarantine, replayStream } from '../../runtime/replay.ts'
+import type { Runtime } from '../../runtime/runtime.ts'
+import type { StreamRunner } from '../../runtime/stream-runner.ts'
+import { type Tell, drain } from './progress.ts'
+
+export interface ReplayInput {
+  readonly stream: string
+  /** Where to begin: an offset of every partition, the first record acknowledged at or after a time, or the start. */
+  readonly fromOffset?: number
+  readonly fromMs?: number
+}
+
+export interface QuarantineReplayInput {
+  readonly stream: string
+  /** Only records refused for this rule. */
+  readonly rule?: string
+}
+
+export interface ReplayReport {
+  readonly stream: string
+  /** Records processed again, and what became of them. */
+  readonly records: number
+  readonly result: Counts
+  readonly before: Counts
+  readonly after: Counts
+  /** Records that could not be replayed: their bytes were not kept. */
+  readonly withheld: number
+}
+
+/** Takes the log of a stream through the present code again. */
+export async function replay(
+  runtime: Runtime,
+  { stream, fromOffset, fromMs }: ReplayInput,
+  tell: Tell,
+): Promise<ReplayReport> {
+  const runner = runtime.stream(stream)
+  await drain(runtime, runner, tell)
+  const from = await Promise.all(
+    runner.log.partitions.map(async (partition, i) => {
+      const end = runner.committed.offsets[i]!
+      if (fromOffset !== undefined) return Math.min(fromOffset, end)
+      return fromMs === undefined ? partition.start : offsetAt(runner, i, fromMs, end)
+    }),
+  )
+  const before = runner.counts
+  const { records, counts } = await replayStream(runner, {
+    database: runtime.database,
+    from,
+    superseded: runner.committed.superseded,
+    onProgress: (done, total) => tell({ phase: 'process', stream, done, total }),
+  })
+  tell({ phase: 'refresh' })
+  await runtime.scheduler.settled()
+  return { stream, records, result: counts, before, after: runner.counts, withheld: 0 }
+}
+
+/** The offset of the first record that arrived at or after a time; `end` when none did. */
+async function offsetAt(runner: StreamRunner, index: number, timeMs: number, end: number): Promise<number> {
+  const partition = runner.log.partitions[index]!
+  const release = partition.hold()
+  try {
+    for (const segment of partition.segments(partition.start)) {
+      const frames = await partition.frames(segment)
+      const found = frames.find(({ atMs }) => atMs >= timeMs)
+      if (found) return Math.min(found.offset, end)
+    }
+    return end
+  } finally {
+    release()
+  }
+}
+
+/** Takes the records in quarantine through the present code again. */
+export async function replayRefused(
+  runtime: Runtime,
+  { stream, rule }: QuarantineReplayInput,
+  tell: Tell,
+): Promise<ReplayReport> {
+  const runner = runtime.stream(stream)
+  await drain(runtime, runner, tell)
+  const before = runner.counts
+  const { withheld, ...result } = await replayQuarantine(
+    runner,
+    runtime.database,
+    rule === undefined ? 'true' : `rule = ${quoteLiteral(rule)}`,
+  )
+  tell({ phase: 'refresh' })
+  await runtime.scheduler.settled()
+  return { stream, records: result.received, result, before, after: runner.counts, withheld }
+}
