@@ -5,7 +5,10 @@ export const SEEN = { fresh: 0, duplicate: 1, tooOld: 2 } as const
 const SLICES = 8
 const INITIAL_SLOTS = 1 << 12
 /** Share of the slots in use over which the table doubles. */
-const LOAD_MAX = 0.5
+const LOAD_MAX = 0.25
+/** Bits of a slot that hold a part of the fingerprint, so that a strange entry is seldom looked at; the rest is its number. */
+const TAG_BITS = 5
+const TAG_MASK = (1 << TAG_BITS) - 1
 
 /**
  * Keys seen within a horizon of event time, as 128-bit fingerprints. Time is cut into slices of an eighth of the horizon;
@@ -25,8 +28,8 @@ export class SeenKeys {
   readonly #horizonMs: number
   #newestMs = -Infinity
   #oldestSlice = -Infinity
-  /** Number of an entry plus one; 0 is free. */
-  #slots = new Int32Array(INITIAL_SLOTS)
+  /** Number of an entry plus one, and its tag; 0 is free. */
+  #slots = new Uint32Array(INITIAL_SLOTS)
   #mask = INITIAL_SLOTS - 1
   /** Four words an entry. */
   #words = new Uint32Array(INITIAL_SLOTS * LOAD_MAX * 4)
@@ -54,7 +57,7 @@ export class SeenKeys {
     const slice = this.#sliceOf(timeMs)
     if (slice < this.#oldestSlice) return SEEN.tooOld
     const slot = this.#slotOf(a, b, c, d)
-    const entry = this.#slots[slot]! - 1
+    const entry = (this.#slots[slot]! >>> TAG_BITS) - 1
     if (entry >= 0 && this.#slices[entry]! >= this.#oldestSlice) return SEEN.duplicate
     // An entry that is there was forgotten long ago: the key is fresh again.
     if (entry >= 0) this.#slices[entry] = slice
@@ -67,7 +70,7 @@ export class SeenKeys {
   restore(a: number, b: number, c: number, d: number, timeMs: number): void {
     const slice = this.#sliceOf(timeMs)
     const slot = this.#slotOf(a, b, c, d)
-    const entry = this.#slots[slot]! - 1
+    const entry = (this.#slots[slot]! >>> TAG_BITS) - 1
     if (entry >= 0) this.#slices[entry] = Math.max(this.#slices[entry]!, slice)
     else if (slice >= this.#oldestSlice) this.#enter(slot, a, b, c, d, slice)
     this.#advance(timeMs)
@@ -79,11 +82,16 @@ export class SeenKeys {
 
   /** The slot of a key, or the free one where it belongs. */
   #slotOf(a: number, b: number, c: number, d: number): number {
-    const [slots, words, mask] = [this.#slots, this.#words, this.#mask]
+    const slots = this.#slots
+    const words = this.#words
+    const mask = this.#mask
+    const tag = b & TAG_MASK
     let slot = (a ^ d) & mask
-    for (let entry = slots[slot]!; entry !== 0; entry = slots[slot]!) {
-      const at = (entry - 1) << 2
-      if (words[at] === a && words[at + 1] === b && words[at + 2] === c && words[at + 3] === d) break
+    for (let held = slots[slot]!; held !== 0; held = slots[slot]!) {
+      if ((held & TAG_MASK) === tag) {
+        const at = ((held >>> TAG_BITS) - 1) << 2
+        if (words[at] === a && words[at + 1] === b && words[at + 2] === c && words[at + 3] === d) break
+      }
       slot = (slot + 1) & mask
     }
     return slot
@@ -97,7 +105,7 @@ export class SeenKeys {
     words[at + 2] = c
     words[at + 3] = d
     this.#slices[this.#size] = slice
-    this.#slots[slot] = ++this.#size
+    this.#slots[slot] = (++this.#size << TAG_BITS) | (b & TAG_MASK)
     if (this.#size >= this.#slices.length) this.#sweepOrGrow()
   }
 
@@ -115,7 +123,7 @@ export class SeenKeys {
     const [oldWords, oldSlices, oldSize] = [this.#words, this.#slices, this.#size]
     this.#words = new Uint32Array(capacity * 4)
     this.#slices = new Float64Array(capacity)
-    this.#slots = new Int32Array(capacity / LOAD_MAX)
+    this.#slots = new Uint32Array(capacity / LOAD_MAX)
     this.#mask = this.#slots.length - 1
     this.#size = 0
     for (let i = 0; i < oldSize; i++) {
@@ -124,7 +132,7 @@ export class SeenKeys {
       this.#slices[this.#size] = oldSlices[i]!
       let slot = (oldWords[i * 4]! ^ oldWords[i * 4 + 3]!) & this.#mask
       while (this.#slots[slot] !== 0) slot = (slot + 1) & this.#mask
-      this.#slots[slot] = ++this.#size
+      this.#slots[slot] = (++this.#size << TAG_BITS) | (oldWords[i * 4 + 1]! & TAG_MASK)
     }
   }
 }

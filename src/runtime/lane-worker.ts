@@ -68,7 +68,7 @@ class LaneWorker {
         fields: job.fields,
         partition: job.partitionBy,
         spread: this.#spread.get(job.lane) ?? false,
-        compressionLevel: HOT_COMPRESSION_LEVEL,
+        hot: true,
       })
       this.#spread.set(job.lane, spread)
       verdict.end(job.segment.to)
@@ -196,9 +196,6 @@ class LaneWorker {
     return { keys: seen.size }
   }
 }
-
-/** Files of micro-batches are rewritten by compaction soon; 1 takes a seventh off the whole gate. */
-const HOT_COMPRESSION_LEVEL = 1
 
 interface Diagnosis {
   failures: [string, string][]

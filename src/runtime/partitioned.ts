@@ -20,8 +20,8 @@ export interface PartitionedWrite {
   readonly partition: readonly PartitionField[]
   /** Rows are expected to belong to several partitions: they are spread at once. */
   readonly spread: boolean
-  /** zstd level; 1 is a seventh cheaper than the default and as small on event data. */
-  readonly compressionLevel?: number
+  /** As in `CopyOptions`. */
+  readonly hot?: boolean
 }
 
 /**
@@ -38,7 +38,7 @@ export async function writePartitioned(
   const options = {
     directory,
     fields,
-    ...(write.compressionLevel === undefined ? {} : { compressionLevel: write.compressionLevel }),
+    ...(write.hot === undefined ? {} : { hot: write.hot }),
   }
   if (partition.length === 0) return { files: await copyToParquet(connection, query, options), spread: false }
   const spread = async (from: string) => {
