@@ -186,6 +186,24 @@ export const after = table('after', { sql: sql\`select max(n) as n from \${few}\
     expect((await millrace(['status', '--project', root])).code).toBe(0)
   })
 
+  test('a check that blocks after a good run keeps the last good rows published', async () => {
+    const root = project({
+      'a.ts': `
+import { check, source, sql, stream, t, table } from 'millrace'
+export const events = stream('events', { columns: { n: t.int() }, source: source.files({ path: 'data/*.csv' }) })
+export const few = table('few', { sql: sql\`select n from \${events}\`, checks: [check.rowCount({ max: 1 })] })
+`,
+      'data/a.csv': 'n\n1\n',
+    })
+    expect((await millrace(['run', '--project', root])).code).toBe(0)
+    write(root, { 'data/b.csv': 'n\n2\n' })
+    const { code, stdout } = await millrace(['run', '--project', root])
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/failed few is blocked: row_count: 2 rows, expected 0 to 1/)
+    const query = await millrace(['query', '--json', '--project', root, 'from few'])
+    expect(JSON.parse(query.stdout).rows).toEqual([[1]])
+  })
+
   test('a warning is told and fails nothing', async () => {
     const root = project({
       'a.ts': `
