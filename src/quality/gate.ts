@@ -1,12 +1,12 @@
 import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import type { RowCheck } from '../project/check.ts'
-import type { Field } from '../project/columns.ts'
+import { type Field, typeName } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import type { Stream } from '../project/stream.ts'
 import { type RowRule, rowRule } from './row-checks.ts'
 import { type TextLevel, textLevel } from './mapping.ts'
 import { FRAME, HIDDEN, rawFields, rawLevel } from './raw-fields.ts'
-import { typed, wellTyped } from './typing.ts'
+import { BECAUSE, typed, wellTyped } from './typing.ts'
 
 /**
  * The gate of a stream: SQL that types, checks and fingerprints the records of a micro-batch in one streaming pass.
@@ -144,8 +144,10 @@ function typeFailure(field: Field): string {
   const text = textName(field)
   const column = escape(field.name)
   const missing = field.nullable ? '' : `WHEN ${text} IS NULL THEN ['not_null(${column})', '${column} is missing'] `
-  const value = `left(${text}::VARCHAR, 100)`
-  const wrong = `WHEN NOT coalesce(${wellTyped(text, quoteIdentifier(field.name), field.type, field.nullable)}, false) THEN ['type(${column})', '${column} ''' || ${value} || ''' is not a valid ${field.type.kind}']`
+  const part = (n: number) => `split_part(${text}, ${quoteLiteral(BECAUSE)}, ${n})`
+  const kind = field.type.kind === 'decimal' ? typeName(field.type) : field.type.kind
+  const why = `CASE WHEN contains(${text}, ${quoteLiteral(BECAUSE)}) THEN ${part(2)} ELSE 'is not a valid ${kind}' END`
+  const wrong = `WHEN NOT coalesce(${wellTyped(text, quoteIdentifier(field.name), field.type, field.nullable)}, false) THEN ['type(${column})', '${column} ''' || left(${part(1)}, 100) || ''' ' || ${why}]`
   return `CASE ${missing}${wrong} END`
 }
 

@@ -10,6 +10,7 @@ import type { TextFormats } from '../project/source.ts'
 
 /** Significant decimal digits that a double always keeps. */
 const DOUBLE_DIGITS = 15
+const ROUNDED = `is a number of more than ${DOUBLE_DIGITS} digits, which JSON may have rounded: send it as a string`
 
 /**
  * Whether a column's text comes from the JSON value as it was sent: what is nested, and decimals that a JSON number may
@@ -32,12 +33,14 @@ export function textOfJson(json: string, type: ColumnType): string {
   const text = `${json}::VARCHAR`
   const digits = `length(replace(ltrim(split_part(lower(${text}), 'e', 1), '-0.'), '.', ''))`
   const isDouble = `NOT prefix(${text}, '"') AND regexp_matches(${text}, '[.eE]')`
-  return `CASE WHEN ${isDouble} AND ${digits} > ${DOUBLE_DIGITS} THEN ${refused(text)} ELSE ${json} ->> '$' END`
+  return `CASE WHEN ${isDouble} AND ${digits} > ${DOUBLE_DIGITS} THEN ${refused(text, ROUNDED)} ELSE ${json} ->> '$' END`
 }
 
-/** Text that no number, date or timestamp looks like. */
-function refused(text: string): string {
-  return `${text} || ' ?'`
+/** Stands between text that is refused and why: no number, date or timestamp holds it. */
+export const BECAUSE = '\u001f'
+
+function refused(text: string, why: string): string {
+  return `${text} || ${quoteLiteral(BECAUSE + why)}`
 }
 
 /** SQL giving the typed value of a column's text; NULL when the text is not of the type. */
@@ -173,7 +176,7 @@ export function canonicalText(text: string, type: ColumnType, formats: TextForma
 }
 
 function orRefused(text: string, canonical: string): string {
-  return `coalesce(${canonical}, ${refused(text)})`
+  return `coalesce(${canonical}, ${refused(text, 'is not in a format declared for its source')})`
 }
 
 // Separators in the wrong place mean that the text was written for another locale: '1.5' is no German 15, '1.581,00' no
