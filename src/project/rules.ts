@@ -114,7 +114,7 @@ function checkStream(stream: Stream, local: Reporter): void {
       )
   }
   for (const name of stream.unique?.columns ?? []) local.column(name, fields, 'unique')
-  for (const name of stream.key) local.column(name, fields, 'key')
+  for (const name of stream.key) if (!stream.unique?.columns.includes(name)) local.column(name, fields, 'key')
   if (stream.unique?.horizon !== undefined) {
     local.duration(stream.unique.horizon, 'unique.horizon')
     if (stream.time === undefined)

@@ -1,3 +1,4 @@
+import { messageOf } from '../base/errors.ts'
 import { quoteLiteral } from '../base/identifier.ts'
 import type { Field } from '../project/columns.ts'
 
@@ -74,7 +75,8 @@ export function malformed(line: string): readonly [rule: string, reason: string]
   try {
     value = JSON.parse(line)
   } catch (error) {
-    return ['malformed', `not valid JSON: ${error instanceof Error ? error.message : String(error)}`]
+    // V8 quotes a piece of the line, which it may cut in the middle of a character.
+    return ['malformed', `not valid JSON: ${messageOf(error).toWellFormed()}`]
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value))
     return hasLoneSurrogate(line) ? ['malformed', 'a \\u escape is half of a surrogate pair: no character'] : undefined

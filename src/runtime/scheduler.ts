@@ -29,20 +29,28 @@ export interface SchedulerOptions {
 
 /**
  * Runs what is due, in dependency order, several at once. A dataset is due when something it reads was published; it
- * waits while anything upstream is due or running, so a chain settles in one pass. A failure stays with what failed:
- * what depends on it goes on from the last good snapshot.
+ * waits while anything upstream runs or is about to, so a chain settles in one pass. What is always due rests between its
+ * steps, and what reads it goes on meanwhile. A failure stays with what failed: what depends on it goes on from the last
+ * good snapshot.
  */
 export class Scheduler {
   readonly #options: SchedulerOptions
-  readonly #due = new Set<Dataset>()
-  readonly #running = new Set<Dataset>()
+  /** What is due, with the number of the change that made it so. */
+  readonly #due = new Map<Dataset, number>()
+  readonly #running = new Map<Dataset, number>()
   readonly #states = new Map<Dataset, StepState>()
+  /** When what rests may run again. */
   readonly #readyAt = new Map<Dataset, number>()
+  /** Failures in a row. */
+  readonly #failures = new Map<Dataset, number>()
   readonly #readers = new Map<Dataset, Dataset[]>()
   readonly #upstream = new Map<Dataset, ReadonlySet<Dataset>>()
   readonly #slots: Semaphore
-  readonly #idle: (() => void)[] = []
+  readonly #waiting: (() => void)[] = []
+  #changes = 0
   #paused = false
+  /** When the next look at what rests is set for. */
+  #timerAt = Infinity
   #stopping = new AbortController()
 
   constructor(options: SchedulerOptions) {
@@ -74,14 +82,20 @@ export class Scheduler {
 
   /** Makes a dataset due. */
   due(dataset: Dataset): void {
-    this.#due.add(dataset)
+    this.#makeDue(dataset, ++this.#changes)
     this.#pump()
   }
 
   /** Makes the readers of a dataset due: it was published. */
   published(dataset: Dataset): void {
-    for (const reader of this.#readers.get(dataset) ?? []) this.#due.add(reader)
+    const change = ++this.#changes
+    for (const reader of this.#readers.get(dataset) ?? []) this.#makeDue(reader, change)
     this.#pump()
+  }
+
+  // A dataset that waits already keeps the number of the first change it waits for.
+  #makeDue(dataset: Dataset, change: number): void {
+    if (!this.#due.has(dataset)) this.#due.set(dataset, change)
   }
 
   /** Starts nothing more until `resume`; what becomes due waits. */
@@ -94,62 +108,102 @@ export class Scheduler {
     this.#pump()
   }
 
-  /** Resolves when nothing is due or running; once stopped, when nothing is running. */
+  /**
+   * Resolves when all that is due now, and what becomes due by it, has run; what later changes make due is not waited
+   * for. Once stopped: when nothing runs.
+   */
   async settled(): Promise<void> {
-    while (this.#running.size > 0 || (this.#due.size > 0 && !this.#stopping.signal.aborted))
-      await new Promise<void>((resolve) => this.#idle.push(resolve))
+    const upTo = this.#changes
+    const isOpen = (changes: ReadonlyMap<Dataset, number>) => [...changes.values()].some((change) => change <= upTo)
+    const stopped = () => this.#stopping.signal.aborted
+    while (stopped() ? this.#running.size > 0 : isOpen(this.#due) || isOpen(this.#running)) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    }
   }
 
   /** Starts nothing more and waits for what runs. */
   async stop(): Promise<void> {
     this.#stopping.abort()
-    for (const wake of this.#idle.splice(0)) wake()
+    this.#wake()
     await this.settled()
   }
 
   #pump(): void {
     if (this.#paused || this.#stopping.signal.aborted) return
+    const now = this.#options.clock.monotonic()
+    let soonest = Infinity
     for (const dataset of this.#options.order) {
-      if (!this.#due.has(dataset) || this.#running.has(dataset)) continue
-      const waits = [...this.#upstream.get(dataset)!].some((input) => this.#due.has(input) || this.#running.has(input))
-      if (waits) continue
+      const change = this.#due.get(dataset)
+      if (change === undefined || this.#running.has(dataset)) continue
+      const readyAt = this.#readyAt.get(dataset) ?? -Infinity
+      if (readyAt > now) {
+        soonest = Math.min(soonest, readyAt)
+        continue
+      }
+      if ([...this.#upstream.get(dataset)!].some((input) => this.#isComing(input, now))) continue
       this.#due.delete(dataset)
-      this.#running.add(dataset)
-      void this.#slots.run(() => this.#step(dataset)).finally(() => this.#ended(dataset))
+      this.#running.set(dataset, change)
+      void this.#slots.run(() => this.#step(dataset, change)).finally(() => this.#ended(dataset))
     }
+    if (soonest < Infinity) this.#pumpAt(soonest)
   }
 
-  async #step(dataset: Dataset): Promise<void> {
+  /** Runs, or will as soon as there is room. */
+  #isComing(dataset: Dataset, now: number): boolean {
+    return this.#running.has(dataset) || (this.#due.has(dataset) && (this.#readyAt.get(dataset) ?? -Infinity) <= now)
+  }
+
+  #pumpAt(time: number): void {
+    if (time >= this.#timerAt) return
+    this.#timerAt = time
+    const { clock } = this.#options
+    void clock.sleep(Math.max(1, time - clock.monotonic()), this.#stopping.signal).then(() => {
+      // One that was set for a sooner time has taken this one's place.
+      if (this.#timerAt === time) this.#timerAt = Infinity
+      this.#pump()
+    })
+  }
+
+  async #step(dataset: Dataset, change: number): Promise<void> {
     const { clock, share, step } = this.#options
-    const rest = (this.#readyAt.get(dataset) ?? 0) - clock.monotonic()
-    if (rest > 0) await clock.sleep(rest, this.#stopping.signal)
     if (this.#stopping.signal.aborted) return
     const started = clock.monotonic()
     try {
       const { outcome, reason } = await step(dataset)
+      this.#failures.delete(dataset)
       this.#states.set(
         dataset,
         outcome === 'blocked' ? { state: 'blocked', reason: reason ?? 'an audit failed' } : { state: 'ok' },
       )
-      if (outcome === 'published') for (const reader of this.#readers.get(dataset) ?? []) this.#due.add(reader)
+      if (outcome === 'published') for (const reader of this.#readers.get(dataset) ?? []) this.#makeDue(reader, change)
+      this.#readyAt.set(dataset, clock.monotonic() + (clock.monotonic() - started) * (1 / share - 1))
     } catch (error) {
-      const known = asMillraceError(error)
-      this.#states.set(dataset, { state: 'failed', reason: known.message, error: known })
-      if (known.retryable) {
-        this.#readyAt.set(dataset, clock.monotonic() + RETRY_MS)
-        this.#due.add(dataset)
-        return
-      }
+      this.#failed(dataset, change, asMillraceError(error))
     }
-    const took = clock.monotonic() - started
-    this.#readyAt.set(dataset, clock.monotonic() + took * (1 / share - 1))
+  }
+
+  /** What may pass by itself is tried again, later each time; a one-shot run gives up, a server does not. */
+  #failed(dataset: Dataset, change: number, error: MillraceError): void {
+    this.#states.set(dataset, { state: 'failed', reason: error.message, error })
+    const failures = (this.#failures.get(dataset) ?? 0) + 1
+    this.#failures.set(dataset, failures)
+    if (!error.retryable || (this.#options.share === 1 && failures >= ATTEMPTS_MAX)) return
+    this.#readyAt.set(dataset, this.#options.clock.monotonic() + Math.min(RETRY_MS * 2 ** (failures - 1), RETRY_MS_MAX))
+    this.#makeDue(dataset, change)
   }
 
   #ended(dataset: Dataset): void {
     this.#running.delete(dataset)
     this.#pump()
-    for (const wake of this.#idle.splice(0)) wake()
+    this.#wake()
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting.splice(0)) wake()
   }
 }
 
-const RETRY_MS = 1_000
+const RETRY_MS = 250
+const RETRY_MS_MAX = 60_000
+/** Tries of a step in a one-shot run. */
+const ATTEMPTS_MAX = 4

@@ -325,8 +325,8 @@ export class TableRunner {
       add: change.add,
       remove: change.remove.map((file) => file.path),
       summary: recordSummary({ ...record, ...(audits.length === 0 ? {} : { audits }) }),
-      parent: main?.id ?? null,
-      ...(blocking ? { ref: CANDIDATE } : {}),
+      // The candidate begins at what is published; nobody else moves either.
+      ...(blocking ? { ref: CANDIDATE, parent: null } : { parent: main?.id ?? null }),
     })
     const intervals = change.intervals ?? 0
     if (blocking) return { outcome: 'blocked', snapshot, intervals, reason: `${blocking.check}: ${blocking.message}` }
