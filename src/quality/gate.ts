@@ -5,7 +5,7 @@ import type { Dataset } from '../project/dataset.ts'
 import type { Stream } from '../project/stream.ts'
 import { type RowRule, rowRule } from './row-checks.ts'
 import { type TextLevel, textLevel } from './mapping.ts'
-import { FRAME, HIDDEN, rawFields, rawLevel } from './raw-fields.ts'
+import { HIDDEN, rawFields, rawLevel } from './raw-fields.ts'
 import { BECAUSE, typed, wellTyped } from './typing.ts'
 
 /**
@@ -17,8 +17,11 @@ import { BECAUSE, typed, wellTyped } from './typing.ts'
  * `gate` is volatile, which keeps the optimizer from pushing the filter below and computing every cast twice.
  */
 export interface Gate {
-  /** The SELECT giving accepted rows of an NDJSON file. */
-  select(file: string, partition: number): string
+  /**
+   * The SELECT giving accepted rows of an NDJSON file. DuckDB's fast reader takes a line that breaks off where a value
+   * should follow, such as `{"a":`, together with the next, and spoils that one for itself; the exact reader does not.
+   */
+  select(file: string, partition: number, exact: boolean): string
   /** A SELECT giving, per record of an NDJSON file and in its order, its failures as a list of [rule, reason]. Without a file: to bind only. */
   diagnose(file?: string): string
   /** Two 64-bit fingerprint halves of the unique key over typed columns; undefined without one. */
@@ -26,7 +29,7 @@ export interface Gate {
 }
 
 /** What the first argument of the lane's `gate` function says. */
-export const STATE = { bad: 0, good: 1, frame: 2 } as const
+export const STATE = { bad: 0, good: 1 } as const
 
 /** The columns Millrace adds to the rows of a stream. */
 export function streamFields(stream: Stream): Field[] {
@@ -68,17 +71,17 @@ export function compileGate(
     ),
     ...rules.map((rule) => rule.condition),
   ].join(' AND ')
-  const state = `CASE WHEN "${FRAME}" IS NOT NULL THEN ${STATE.frame}::TINYINT WHEN coalesce(${good}, false) THEN ${STATE.good}::TINYINT ELSE ${STATE.bad}::TINYINT END`
+  const state = `CASE WHEN coalesce(${good}, false) THEN ${STATE.good}::TINYINT ELSE ${STATE.bad}::TINYINT END`
   const time =
     stream.unique?.horizon === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(stream.time!)}::TIMESTAMP)::DOUBLE`
   const [first, second] = fingerprint ?? ['0::UBIGINT', '0::UBIGINT']
   return {
     fingerprint,
-    select(file, partition) {
+    select(file, partition, exact) {
       const columns = streamFields(stream).map((field) =>
         field.name === '_partition' ? `${partition} AS "_partition"` : quoteIdentifier(field.name),
       )
-      return `SELECT ${columns.join(', ')} FROM (SELECT *, gate(${state}, ${first}, ${second}, ${time}) AS "_offset" FROM (${typedColumns(file)})) WHERE "_offset" IS NOT NULL`
+      return `SELECT ${columns.join(', ')} FROM (SELECT *, gate(${state}, ${first}, ${second}, ${time}) AS "_offset" FROM (${typedColumns(file, exact)})) WHERE "_offset" IS NOT NULL`
     },
     diagnose(file) {
       const failures = [
@@ -87,7 +90,7 @@ export function compileGate(
         ...rules.map((rule) => failure(rule)),
       ]
       const list = `list_filter([${failures.join(', ')}], lambda f: f IS NOT NULL)`
-      const from = `FROM (${typedColumns(file)})`
+      const from = `FROM (${typedColumns(file, false)})`
       if (stream.sources.length === 0) return `SELECT ${list} AS failures ${from}`
       // A record that could not be framed has no fields: that they are missing says nothing.
       const { source, file: name, line, reject, raw } = HIDDEN
@@ -160,9 +163,12 @@ function escape(text: string): string {
 }
 
 /** The inner levels: each column as text (`"=name"`) and typed (`"name"`), and the hidden fields the outer level asks for. */
-function typedLevel(stream: Stream, { mapped, textOf, unmapped }: TextLevel): (file: string | undefined) => string {
+function typedLevel(
+  stream: Stream,
+  { mapped, textOf, unmapped }: TextLevel,
+): (file: string | undefined, exact: boolean) => string {
   const raw = rawFields(stream)
-  const named = [FRAME, ...(stream.sources.length > 0 ? Object.values(HIDDEN) : [])].map(
+  const named = (stream.sources.length > 0 ? Object.values(HIDDEN) : []).map(
     (name) => `${raw.get(name)!.alias} AS "${name}"`,
   )
   const hidden = [
@@ -173,9 +179,11 @@ function typedLevel(stream: Stream, { mapped, textOf, unmapped }: TextLevel): (f
   const texts = stream.fields.map((field) => `${textOf(field)} AS ${textName(field)}`)
   const values = stream.fields.map((field) => `${typed(textName(field), field.type)} AS ${quoteIdentifier(field.name)}`)
   const kept = stream.unknown === 'keep' ? ['"$unknown" AS "_extra"'] : []
-  const read = rawLevel(stream)
-  const prepared = (file: string | undefined) =>
-    mapped.length === 0 ? read(file) : `SELECT *, ${mapped.join(', ')} FROM (${read(file)})`
-  return (file) =>
-    `SELECT *, ${[...values, ...kept].join(', ')} FROM (SELECT ${[...hidden, ...texts].join(', ')} FROM (${prepared(file)}))`
+  const levels = [rawLevel(stream, false), rawLevel(stream, true)] as const
+  const prepared = (file: string | undefined, exact: boolean) => {
+    const read = levels[exact ? 1 : 0](file)
+    return mapped.length === 0 ? read : `SELECT *, ${mapped.join(', ')} FROM (${read})`
+  }
+  return (file, exact) =>
+    `SELECT *, ${[...values, ...kept].join(', ')} FROM (SELECT ${[...hidden, ...texts].join(', ')} FROM (${prepared(file, exact)}))`
 }

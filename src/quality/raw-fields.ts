@@ -5,8 +5,6 @@ import { SqlTemplate } from '../project/sql.ts'
 import type { Stream } from '../project/stream.ts'
 import { jsonPath, readsJson } from './typing.ts'
 
-/** The field that marks frame headers in a segment. */
-export const FRAME = '$millrace'
 /** Fields of records that came from files: where they stood, and what could not be read. */
 export const HIDDEN = { source: '$source', file: '$file', line: '$line', reject: '$reject', raw: '$raw' } as const
 
@@ -19,10 +17,10 @@ export interface RawField {
 }
 
 /** Reads the file: every field that any column needs, as text, under an alias (`"@0"`), for DuckDB's names ignore case. */
-export function rawLevel(stream: Stream): (file: string | undefined) => string {
+export function rawLevel(stream: Stream, exact: boolean): (file: string | undefined) => string {
   const raw = rawFields(stream)
   const distinct = new Set([...raw.keys()].map((name) => name.toLowerCase())).size === raw.size
-  if (stream.unknown === 'drop' && distinct) {
+  if (stream.unknown === 'drop' && distinct && !exact) {
     const columns = [...raw].map(([name, { json }]) => `${quoteLiteral(name)}: '${json ? 'JSON' : 'VARCHAR'}'`)
     const values = [...raw].flatMap(([name, field]) => aliased(quoteIdentifier(name), field))
     const nothing = [...raw].map(([name, { json }]) => `NULL::${json ? 'JSON' : 'VARCHAR'} AS ${quoteIdentifier(name)}`)
@@ -34,7 +32,7 @@ export function rawLevel(stream: Stream): (file: string | undefined) => string {
       return `SELECT ${values.join(', ')} FROM ${from}`
     }
   }
-  // Unknown fields, and names that differ in case only, can be told from the whole object alone: slower.
+  // Unknown fields, and names that differ in case only, can be told from the whole object alone: slower, but exact.
   const extracted = [...raw].flatMap(([name, field]) => {
     const path = jsonPath(name)
     if (!field.json) return [`json_extract_string(json, ${path}) AS ${field.alias}`]
@@ -72,7 +70,6 @@ export function rawFields(stream: Stream): Map<string, RawField> {
     const { alias = `"@${raw.size}"`, json: before = false } = raw.get(name) ?? {}
     raw.set(name, { alias, json: json || before })
   }
-  need(FRAME)
   for (const field of stream.fields) need(field.name, readsJson(field.type))
   if (stream.sources.length > 0) for (const name of Object.values(HIDDEN)) need(name)
   for (const source of stream.sources)

@@ -42,9 +42,8 @@ export class Verdict {
   skipped = 0
   /** Offsets of records that failed. */
   bad: number[] = []
-  /** Of `bad`, those older than the unique horizon, and those that used the reserved field. */
+  /** Of `bad`, those older than the unique horizon. */
   tooOld = new Set<number>()
-  reserved = new Set<number>()
 
   /** Makes the function known to a connection. */
   register(connection: DuckDBConnection): void {
@@ -74,7 +73,6 @@ export class Verdict {
     this.accepted = this.duplicates = this.skipped = 0
     this.bad = []
     this.tooOld = new Set()
-    this.reserved = new Set()
   }
 
   /** Ends a batch. Throws corrupt/segment-mismatch when the file did not hold what its frames say. */
@@ -118,7 +116,6 @@ export class Verdict {
       let outcome: number = SEEN.fresh
       if (row !== STATE.good) {
         this.bad.push(offset)
-        if (row === STATE.frame) this.reserved.add(offset)
         output.setItem(i, null)
         continue
       }

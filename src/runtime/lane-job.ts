@@ -26,6 +26,8 @@ export interface BatchPlan {
   readonly code: string
   /** For files that live as long as the batch. */
   readonly temporary: string
+  /** Reads the segment exactly: slower, and never `misread`. */
+  readonly exact?: boolean
   /** Where accepted rows go, instead of the table's own place. */
   readonly directory?: string
 }
@@ -43,7 +45,8 @@ export function batchJob(plan: BatchPlan): BatchJob {
     kind: 'batch',
     lane,
     partition: segment.partition,
-    select: gate.select(segment.path, segment.partition),
+    select: gate.select(segment.path, segment.partition, plan.exact ?? false),
+    exact: plan.exact ?? false,
     diagnose: gate.diagnose(diagnosePath),
     diagnosePath,
     segment: { path: segment.path, compressed: segment.compression === 'zstd', from: segment.from, to: segment.to },

@@ -18,6 +18,8 @@ export interface BatchJob {
   readonly lane: string
   readonly partition: number
   readonly select: string
+  /** Whether that reads every record for itself; otherwise a batch may fail as `unavailable`/`misread`. */
+  readonly exact: boolean
   /** Diagnoses the records written to `diagnosePath`. */
   readonly diagnose: string
   readonly diagnosePath: string

@@ -1,5 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises'
-import { MillraceError, assert } from '../base/errors.ts'
+import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
@@ -64,11 +64,24 @@ export async function replayStream(runner: StreamRunner, options: ReplayOptions)
   })
 }
 
+interface RegateOptions extends ReplayOptions {
+  readonly lanePrefix: string
+  /** Where files go, instead of the tables' own places. */
+  readonly directory?: string
+  readonly exact?: boolean
+}
+
 /** Gates [from, committed) of every partition on a lane of its own; the results are not committed. */
-export async function regate(
-  runner: StreamRunner,
-  options: ReplayOptions & { lanePrefix: string; directory?: string },
-): Promise<BatchResult[]> {
+export async function regate(runner: StreamRunner, options: RegateOptions): Promise<BatchResult[]> {
+  try {
+    return await regateOnce(runner, options)
+  } catch (error) {
+    if (asMillraceError(error).code !== 'misread') throw error
+    return regateOnce(runner, { ...options, exact: true })
+  }
+}
+
+async function regateOnce(runner: StreamRunner, options: RegateOptions): Promise<BatchResult[]> {
   const { stream, lanes, gate, code, temporary } = runner.options
   const newest = newestStep(runner.table)
   const files = newest ? await runner.table.files(newest.snapshot) : []
@@ -112,6 +125,7 @@ export async function regate(
           quarantine: await runner.quarantineTable(),
           code,
           temporary,
+          exact: options.exact ?? false,
           ...(options.directory === undefined ? {} : { directory: options.directory }),
         })
         results.push(await lanes.batch(job))
@@ -238,6 +252,7 @@ export async function replayQuarantine(
         gate: await gate(sources),
         segment,
         frames: [],
+        exact: true,
         skip: [],
         offsets: arrivals.map((a) => a.offset),
         arrivals,

@@ -8,8 +8,8 @@ import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.t
 import { routeLines } from '../log/route.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
-import { batchJob, laneName, restoreJob, sourcesOf } from './lane-job.ts'
-import type { BatchJob, BatchResult } from './lane-messages.ts'
+import { type BatchPlan, batchJob, laneName, restoreJob, sourcesOf } from './lane-job.ts'
+import type { BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
 import {
   type Counts,
@@ -296,7 +296,7 @@ export class StreamRunner {
       const { table, stream, code, temporary } = this.#options
       const position = this.#positions[segment.partition]!
       const frames = await partition.frames(segment)
-      const job = batchJob({
+      const plan = {
         lane: laneName(stream, segment.partition),
         gate: await this.#options.gate(sourcesOf(frames)),
         segment,
@@ -309,8 +309,8 @@ export class StreamRunner {
         quarantine: await this.quarantineTable(),
         code,
         temporary,
-      })
-      this.#land(segment, await this.#attempt(segment.partition, job))
+      }
+      this.#land(segment, await this.#attempt(plan))
     } finally {
       this.#gating--
       this.#notify()
@@ -338,15 +338,18 @@ export class StreamRunner {
     this.#scheduleCommit()
   }
 
-  /** Runs a batch; a lane thread that ended, or an engine short of memory, is tried again with the lane restored. */
-  async #attempt(partition: number, job: BatchJob): Promise<BatchResult> {
+  /** Runs a batch; one that was misread, or whose lane ended or ran short of memory, is tried again with the lane restored. */
+  async #attempt(plan: BatchPlan): Promise<BatchResult> {
+    const { partition } = plan.segment
+    let exact = false
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#restore(partition)
-        return await this.#options.lanes.batch(job)
+        return await this.#options.lanes.batch(batchJob({ ...plan, exact }))
       } catch (error) {
         const known = asMillraceError(error)
         this.#restored.delete(partition)
+        exact ||= known.code === 'misread'
         if (!known.retryable || attempt === ATTEMPTS_MAX || this.#stopping.signal.aborted) throw known
         await this.#options.clock.sleep(RETRY_MS * 2 ** attempt, this.#stopping.signal)
       }
