@@ -1,26 +1,69 @@
-// A client process: posts the lines of a file in batches and reports when each was acknowledged.
-// Arguments: url, file, records per batch, requests in flight, events per second (0: as fast as answered).
+// A client process: posts the lines of a file in batches and reports when they were acknowledged. It writes requests to
+// sockets itself, so that it takes as little as can be of the processors that it shares with the server.
+// Arguments: url, file, records per batch, connections, events per second (0: as fast as answered).
 import { open } from 'node:fs/promises'
-import { Agent, request } from 'node:http'
+import { type Socket, connect } from 'node:net'
 
-const [url, file, batchText, flightText, rateText] = process.argv.slice(2) as [string, string, string, string, string]
+const [urlText, file, batchText, connectionsText, rateText] = process.argv.slice(2) as [
+  string,
+  string,
+  string,
+  string,
+  string,
+]
+const url = new URL(urlText)
 const batch = Number(batchText)
 const rate = Number(rateText)
-const agent = new Agent({ keepAlive: true, maxSockets: Number(flightText) })
 
-function post(body: Buffer): Promise<{ status: number; retryAfter: number }> {
-  return new Promise((resolve, reject) => {
-    const req = request(
-      url,
-      { method: 'POST', agent, headers: { 'content-type': 'application/x-ndjson', 'content-length': body.length } },
-      (res) => {
-        res.resume()
-        res.on('end', () => resolve({ status: res.statusCode!, retryAfter: Number(res.headers['retry-after'] ?? 0) }))
-      },
-    )
-    req.on('error', reject)
-    req.end(body)
-  })
+interface Answer {
+  readonly status: number
+  readonly retryAfter: number
+}
+
+/** One keep-alive connection with one request on it at a time. */
+class Connection {
+  readonly #socket: Socket
+  #answered: ((answer: Answer) => void) | undefined
+  #failed: ((error: Error) => void) | undefined
+
+  constructor() {
+    this.#socket = connect(Number(url.port), url.hostname)
+    this.#socket.setNoDelay(true)
+    let text = ''
+    this.#socket.on('data', (chunk) => {
+      text += chunk.toString('latin1')
+      const head = text.indexOf('\r\n\r\n')
+      if (head === -1) return
+      const length = Number(/content-length: (\d+)/i.exec(text)?.[1] ?? 0)
+      if (text.length < head + 4 + length) return
+      const answer = {
+        status: Number(text.slice(9, 12)),
+        retryAfter: Number(/retry-after: (\d+)/i.exec(text)?.[1] ?? 0),
+      }
+      text = ''
+      this.#answered?.(answer)
+    })
+    this.#socket.on('error', (error) => this.#failed?.(error))
+    this.#socket.on('close', () => this.#failed?.(new Error('the server closed the connection')))
+  }
+
+  post(body: Buffer): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      this.#answered = resolve
+      this.#failed = reject
+      this.#socket.cork()
+      this.#socket.write(
+        `POST ${url.pathname} HTTP/1.1\r\nhost: ${url.host}\r\ncontent-type: application/x-ndjson\r\ncontent-length: ${body.length}\r\n\r\n`,
+      )
+      this.#socket.write(body)
+      this.#socket.uncork()
+    })
+  }
+
+  close(): void {
+    this.#failed = undefined
+    this.#socket.destroy()
+  }
 }
 
 /** Batches of lines, read ahead in large blocks. */
@@ -32,21 +75,17 @@ async function* batches(): AsyncGenerator<{ body: Buffer; records: number }> {
     const { bytesRead } = await handle.read(block, 0, block.length)
     const data = rest.length === 0 ? block.subarray(0, bytesRead) : Buffer.concat([rest, block.subarray(0, bytesRead)])
     let from = 0
-    let at = 0
     let lines = 0
-    while ((at = data.indexOf(10, at)) !== -1) {
-      at++
-      if (++lines === batch) {
-        yield { body: data.subarray(from, at), records: lines }
-        from = at
-        lines = 0
-      }
+    for (let at = data.indexOf(10); at !== -1; at = data.indexOf(10, at + 1)) {
+      if (++lines < batch) continue
+      yield { body: data.subarray(from, at + 1), records: lines }
+      from = at + 1
+      lines = 0
     }
     rest = data.subarray(from)
-    if (bytesRead === 0) {
-      if (lines > 0) yield { body: rest, records: lines }
-      break
-    }
+    if (bytesRead > 0) continue
+    if (lines > 0) yield { body: rest, records: lines }
+    break
   }
   await handle.close()
 }
@@ -55,31 +94,38 @@ const started = performance.now()
 let sent = 0
 let refused = 0
 const latencies: number[] = []
-const flight = new Set<Promise<void>>()
-for await (const { body, records } of batches()) {
-  if (rate > 0) {
-    const due = started + (sent / rate) * 1_000
-    const wait = due - performance.now()
-    if (wait > 1) await new Promise((resolve) => setTimeout(resolve, wait))
-  }
-  sent += records
-  const one = (async () => {
-    const begin = performance.now()
+const source = batches()
+
+/** Takes batches in turn with the other connections. */
+async function work(): Promise<void> {
+  const connection = new Connection()
+  for (;;) {
+    const { value, done } = await source.next()
+    if (done === true) break
+    if (rate > 0) {
+      const wait = started + (sent / rate) * 1_000 - performance.now()
+      sent += value.records
+      if (wait > 1) await new Promise((resolve) => setTimeout(resolve, wait))
+    } else {
+      sent += value.records
+    }
+    const begun = performance.now()
     for (;;) {
-      const { status, retryAfter } = await post(body)
+      const { status, retryAfter } = await connection.post(value.body)
       if (status === 202) break
       if (status !== 429) throw new Error(`HTTP ${status}`)
       refused++
       await new Promise((resolve) => setTimeout(resolve, retryAfter * 1_000))
     }
-    latencies.push(performance.now() - begin)
-  })().finally(() => flight.delete(one))
-  flight.add(one)
-  if (flight.size >= Number(flightText)) await Promise.race(flight)
+    latencies.push(performance.now() - begun)
+  }
+  connection.close()
 }
-await Promise.all(flight)
+
+await Promise.all(Array.from({ length: Number(connectionsText) }, work))
 latencies.sort((a, b) => a - b)
 const at = (q: number) => latencies[Math.min(latencies.length - 1, Math.floor(q * latencies.length))]!
+const { user, system } = process.cpuUsage()
 console.log(
   JSON.stringify({
     seconds: (performance.now() - started) / 1_000,
@@ -87,7 +133,6 @@ console.log(
     refused,
     ack_p50_ms: at(0.5),
     ack_p99_ms: at(0.99),
-    cpu_seconds: (process.cpuUsage().user + process.cpuUsage().system) / 1e6,
+    cpu_seconds: (user + system) / 1e6,
   }),
 )
-agent.destroy()

@@ -14,7 +14,13 @@ const main = existsSync(source) ? source : join(root, 'dist', 'cli', 'main.js')
 // Group commits wait in the thread pool, one thread each: four would make streams wait for each other.
 process.env.UV_THREADPOOL_SIZE ??= '16'
 
-if (isEnough(process.versions.node)) {
+// Request bodies arrive in buffers outside V8's heap. A small young generation is collected often, which frees them; with
+// the default one they pile up until whole-heap collections start, which cost a quarter of the server's processor time.
+const HEAP = '--max-semi-space-size=1'
+
+if (isEnough(process.versions.node) && isServer() && !process.execArgv.includes(HEAP) && canReplace()) {
+  process.execve(process.execPath, [process.execPath, ...process.execArgv, HEAP, ...process.argv.slice(1)], process.env)
+} else if (isEnough(process.versions.node)) {
   const { runProcess } = await import(pathToFileURL(main).href)
   await runProcess()
 } else {
@@ -27,6 +33,16 @@ if (isEnough(process.versions.node)) {
     process.exit(1)
   }
   runWith(node)
+}
+
+/** Whether this process is to take records over HTTP. */
+function isServer() {
+  return process.argv[2] === 'start'
+}
+
+/** Whether the process can become another without its parent noticing. */
+function canReplace() {
+  return typeof process.execve === 'function' && process.platform !== 'win32' && process.send === undefined
 }
 
 function isEnough(version) {
@@ -50,7 +66,8 @@ function bundledNode() {
 /** Runs this file again; signals go through, and the exit code or signal comes back. */
 function runWith(node) {
   const stdio = ['inherit', 'inherit', 'inherit', ...(process.send ? ['ipc'] : [])]
-  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio })
+  const heap = isServer() ? [HEAP] : []
+  const child = spawn(node, [...heap, fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'])
     process.on(signal, () => child.kill(signal))
   if (process.send) process.on('disconnect', () => child.disconnect())

@@ -81,7 +81,7 @@ function evolveField(old: IdentifiedField, field: Field, next: () => number, pat
     refuse(
       path,
       'is nullable in the table and declared required',
-      'Keep it .nullable(), and check new rows with check.notNull.',
+      'Keep it .nullable(), and let check.predicate refuse new rows without it.',
     )
   }
   return identified(field, old.id, evolveType(old.type, field.type, next, path))
