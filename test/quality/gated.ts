@@ -12,19 +12,18 @@ export interface Gated {
 }
 
 export interface GateHome {
-  readonly runtime: Runtime
   /** Sends lines as one request through the whole way: log, lane, lake; and reads back what became of them. */
   gate(lines: readonly string[], select?: string): Promise<Gated>
 }
 
-/** A stream of a real runtime that lines can be put through, batch after batch. */
+/** A stream of a real runtime that lines can be put through, batch after batch; a new one after a failure. */
 export async function gateHome(stream: Stream): Promise<GateHome> {
-  const home = await Home.make()
-  const runtime = await home.open([stream])
   const { name } = stream
+  const begin = async (): Promise<Runtime> => (await Home.make()).open([stream])
+  let runtime = await begin()
   return {
-    runtime,
     gate: async (lines, select = '*') => {
+      if (runtime.stream(name).failure !== undefined) runtime = await begin()
       const from = runtime.stream(name).log.partitions[0]!.end
       const before = runtime.stream(name).committed.counts
       await send(runtime, name, lines)
