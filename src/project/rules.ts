@@ -2,7 +2,7 @@ import { durationMs } from '../base/duration.ts'
 import { MillraceError } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
 import { type Check, checkName } from './check.ts'
-import type { Field } from './columns.ts'
+import type { ColumnType, Field } from './columns.ts'
 import { type Dataset, type Declaration, isPortableName } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Place } from './place.ts'
@@ -268,12 +268,65 @@ export function checkCheck(
         )
       }
       return
-    case 'reference':
-      local.column(check.column, fields, what)
+    case 'range':
+    case 'oneOf':
+      if (local.column(check.column, fields, what))
+        checkValues(
+          check,
+          fields.find((field) => field.name === check.column)!,
+          what,
+          local,
+        )
       return
     default:
       local.column(check.column, fields, what)
   }
+}
+
+function checkValues(
+  check: Extract<Check, { rule: 'range' | 'oneOf' }>,
+  field: Field,
+  what: string,
+  local: Pick<Reporter, 'report'>,
+): void {
+  const values = check.rule === 'oneOf' ? check.values : [check.min, check.max].filter((bound) => bound !== undefined)
+  if (values.length === 0)
+    local.report(
+      'bad-check',
+      `${what} has nothing to compare with.`,
+      check.rule === 'oneOf' ? 'Give at least one value.' : 'Give min, max or both.',
+      field.name,
+    )
+  const wanted = COMPARED_WITH[field.type.kind]
+  const wrong = values.find((value) => !wanted?.fits(value))
+  if (wrong !== undefined)
+    local.report(
+      'bad-check',
+      `${what} compares a ${field.type.kind} with ${JSON.stringify(wrong)}.`,
+      wanted ? `Give ${wanted.what}.` : 'Use check.predicate for other types.',
+      field.name,
+    )
+}
+
+const NUMBER = {
+  what: 'a number, or its digits as text',
+  fits: (value: string | number) => String(value).trim() !== '' && Number.isFinite(Number(value)),
+}
+/** What values of a type can be compared with in a check. */
+const COMPARED_WITH: Partial<Record<ColumnType['kind'], { what: string; fits(value: string | number): boolean }>> = {
+  string: { what: 'text', fits: (value) => typeof value === 'string' },
+  int: NUMBER,
+  long: NUMBER,
+  double: NUMBER,
+  decimal: NUMBER,
+  date: {
+    what: "a date such as '2026-01-31'",
+    fits: (value) => /^\d{4}-\d{2}-\d{2}$/.test(String(value)) && !Number.isNaN(Date.parse(String(value))),
+  },
+  timestamp: {
+    what: "an ISO 8601 time such as '2026-01-31T12:00:00Z'",
+    fits: (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value)),
+  },
 }
 
 function checkReferences(declaration: Declaration, known: ReadonlySet<Declaration>, local: Reporter): void {

@@ -26,8 +26,7 @@ export function rowRule(check: RowCheck, fields: readonly Field[], relation: (da
   switch (check.rule) {
     case 'range': {
       const field = fields.find((f) => f.name === check.column)
-      const bound = (v: number | string) =>
-        typeof v === 'number' && !isTemporal(field) ? String(v) : `${quoteLiteral(String(v))}${castFor(field)}`
+      const bound = (v: number | string) => literal(v, field)
       const parts = [
         ...(check.min === undefined ? [] : [`${column} >= ${bound(check.min)}`]),
         ...(check.max === undefined ? [] : [`${column} <= ${bound(check.max)}`]),
@@ -40,7 +39,8 @@ export function rowRule(check: RowCheck, fields: readonly Field[], relation: (da
       }
     }
     case 'oneOf': {
-      const values = check.values.map((v) => (typeof v === 'number' ? String(v) : quoteLiteral(v)))
+      const field = fields.find((f) => f.name === check.column)
+      const values = check.values.map((v) => literal(v, field))
       const shown = check.values.slice(0, 8).join(', ') + (check.values.length > 8 ? ', …' : '')
       return {
         name,
@@ -65,14 +65,21 @@ export function rowRule(check: RowCheck, fields: readonly Field[], relation: (da
   }
 }
 
-function isTemporal(field: Field | undefined): boolean {
-  return field?.type.kind === 'date' || field?.type.kind === 'timestamp'
-}
-
-function castFor(field: Field | undefined): string {
-  if (field?.type.kind === 'date') return '::DATE'
-  if (field?.type.kind === 'timestamp') return '::TIMESTAMPTZ::TIMESTAMP'
-  return ''
+/** A declared value as SQL. Numbers stay as they are written: cast to an integer column 1.5 would be 2. */
+function literal(value: number | string, field: Field | undefined): string {
+  switch (field?.type.kind) {
+    case 'int':
+    case 'long':
+    case 'double':
+    case 'decimal':
+      return String(value)
+    case 'date':
+      return `${quoteLiteral(String(value))}::DATE`
+    case 'timestamp':
+      return `${quoteLiteral(String(value))}::TIMESTAMPTZ::TIMESTAMP`
+    default:
+      return quoteLiteral(String(value))
+  }
 }
 
 function escape(text: string): string {
