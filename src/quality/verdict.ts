@@ -75,10 +75,14 @@ export class Verdict {
     this.tooOld = new Set()
   }
 
+  /** Whether the file held the frames and records it should. */
+  isComplete(to: number): boolean {
+    return this.#offset === to && this.#nextHeader === this.#order!.headerLines.length
+  }
+
   /** Ends a batch. Throws corrupt/segment-mismatch when the file did not hold what its frames say. */
   end(to: number): void {
-    const missing = this.#order!.headerLines.length - this.#nextHeader
-    if (this.#offset !== to || missing !== 0) {
+    if (!this.isComplete(to)) {
       throw new MillraceError(
         'corrupt',
         'segment-mismatch',

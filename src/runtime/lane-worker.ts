@@ -71,6 +71,7 @@ class LaneWorker {
         hot: true,
       })
       this.#spread.set(job.lane, spread)
+      if (!job.exact && !verdict.isComplete(job.segment.to)) throw misread(job)
       verdict.end(job.segment.to)
       const quarantineFiles = verdict.bad.length === 0 ? [] : await this.#quarantine(job)
       return {
@@ -120,7 +121,7 @@ class LaneWorker {
       const offset = bad[i]!
       if (tooOld.has(offset))
         failures.push(['too_old', 'older than the unique horizon: it cannot be told from a duplicate'])
-      if (failures.length === 0 && !job.exact) throw misread(job, offset)
+      if (failures.length === 0 && !job.exact) throw misread(job)
       refused.set(offset, failures.length > 0 ? failures : [['unknown', 'the record failed, but no rule says why']])
     })
     const origins = new Map(asked.map((i, row) => [bad[i]!, diagnosed[row]!]))
@@ -197,9 +198,12 @@ class LaneWorker {
   }
 }
 
-/** DuckDB's fast reader has taken a line that breaks off together with this one. */
-function misread({ lane }: BatchJob, offset: number): MillraceError {
-  return new MillraceError('unavailable', 'misread', `Lane ${lane}: record ${offset} was not read for itself.`, {
+/**
+ * DuckDB's fast reader has taken a line that breaks off together with the next, and changed that one in its memory: it
+ * cannot be read, or even falls into two lines.
+ */
+function misread({ lane, segment }: BatchJob): MillraceError {
+  return new MillraceError('unavailable', 'misread', `Lane ${lane}: ${segment.path} was not read line by line.`, {
     hint: 'The batch is read again, exactly.',
   })
 }

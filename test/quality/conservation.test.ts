@@ -190,6 +190,16 @@ const BROKEN_OFF = [
 ]
 
 describe('a line that breaks off', () => {
+  test('does not break the next one in two', async () => {
+    const { gate } = await gateHome(stream('s', { columns: { id: t.string() } }))
+    const { rows, refused } = await gate(['[', '{"id":"a\\nb","c\\n":1}', '{"id":"c"}'])
+    expect([...rows].map(([position, { id }]) => [position, id])).toEqual([
+      [1, 'a\nb'],
+      [2, 'c'],
+    ])
+    expect([...refused.keys()]).toEqual([0])
+  })
+
   test.each(BROKEN_OFF)('%s does not spoil the records after it', async (text) => {
     for (const unknown of ['drop', 'keep'] as const) {
       const { gate } = await gateHome(
@@ -224,44 +234,45 @@ describe('a line that breaks off', () => {
 })
 
 test('what a record becomes does not depend on whether unknown fields are told apart', async () => {
+  const more = {
+    d: t.double().nullable(),
+    w: t.decimal(20, 3).nullable(),
+    s: t.struct({ a: t.int().nullable() }).nullable(),
+  }
   const gates = await Promise.all(
-    (['drop', 'keep'] as const).map((unknown) =>
-      gateHome(
-        stream('s', {
-          columns: {
-            ...columns,
-            d: t.double().nullable(),
-            w: t.decimal(20, 3).nullable(),
-            s: t.struct({ a: t.int().nullable() }).nullable(),
-          },
-          unknown,
-        }),
-      ),
-    ),
+    (['drop', 'keep'] as const).map((unknown) => gateHome(stream('s', { columns: { ...columns, ...more }, unknown }))),
   )
-  // The two readers write exponents differently, which shows where a number is sent for a string.
   const value = fc.oneof(
-    fc.jsonValue().filter((each) => !/\de/i.test(JSON.stringify(each))),
+    fc.jsonValue(),
     fc.bigInt().map(String),
-    fc.integer({ min: -1e6, max: 1e6 }).map((n) => n / 1024),
-    fc.constantFrom(123456.789, '1.50', '1e3'),
+    fc.double({ noNaN: true, noDefaultInfinity: true }),
+    fc.constantFrom(1e21, 1e-7, 123456.789, '1.50', '1e3'),
   )
   const record = fc.record(
-    { id: value, n: value, at: value, tags: value, note: value, d: value, w: value, s: value },
-    { requiredKeys: [] },
+    {
+      id: fc.oneof(fc.string(), fc.boolean(), fc.integer()),
+      n: value,
+      at: value,
+      tags: value,
+      note: value,
+      d: value,
+      w: value,
+      s: value,
+    },
+    { requiredKeys: ['id'] },
   )
   await fc.assert(
     fc.asyncProperty(fc.array(record, { minLength: 1, maxLength: 60, size: 'max' }), async (records) => {
-      const lines = records.map((each) => JSON.stringify(each)).filter((text) => text !== '{}')
-      if (lines.length === 0) return
+      const lines = records.map((each) => JSON.stringify(each))
       const [dropped, kept] = await Promise.all(
-        gates.map(({ gate }) => gate(lines, 'id, n, "at", tags, note, d, w, s')),
+        gates.map(({ gate }) =>
+          gate(lines, 'id, n, "at", to_json(tags) AS tags, note, d, w::VARCHAR AS w, to_json(s) AS s'),
+        ),
       )
+      // Reasons show a number as it was read, which is with another exponent.
       const outcome = ({ rows, refused }: Gated) =>
-        lines.map((text, i) => [text, rows.get(i), refused.get(i)?.['reason']])
-      const plain = (gated: Gated) =>
-        outcome(gated).map(([text, row, reason]) => [text, row && { ...(row as object), position: 0 }, reason])
-      expect(plain(kept!)).toEqual(plain(dropped!))
+        lines.map((text, i) => [text, refused.get(i)?.['rule'], { ...rows.get(i), position: i }])
+      expect(outcome(kept!)).toEqual(outcome(dropped!))
     }),
     { numRuns: 15 },
   )
