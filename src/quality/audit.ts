@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { durationMs, formatMs } from '../base/duration.ts'
 import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import { type Check, type DatasetCheck, type Severity, checkName } from '../project/check.ts'
@@ -30,6 +31,19 @@ export function auditsOf(dataset: Dataset, context: AuditContext): Audit[] {
     ...promised.map((field) => notNull(field.name, context)),
     ...checks.map((check) => ({ check: checkName(check), severity: check.severity, sql: auditSql(check, context) })),
   ]
+}
+
+/** Changes when, and only when, the audits of a dataset may give other results; undefined when it has none. */
+export function checksFingerprint(dataset: Dataset): string | undefined {
+  const audits = auditsOf(dataset, {
+    self: 'this',
+    fields: dataset.fields ?? [],
+    time: 'time',
+    nowMs: 0,
+    relation: (other) => quoteIdentifier(other.name),
+  })
+  if (audits.length === 0) return undefined
+  return createHash('sha256').update(JSON.stringify(audits)).digest('hex').slice(0, 16)
 }
 
 function notNull(column: string, { self }: AuditContext): Audit {

@@ -17,8 +17,10 @@ export interface StepRecord {
   readonly replays?: number
   /** Streams: offset ranges whose records were superseded by a newer version of their file. */
   readonly superseded?: readonly Superseded[]
-  /** Tables: snapshot of each dataset read (computing or checking), by name; null for one without snapshots. */
+  /** Tables: version of the rows of each dataset read (computing or checking), by name; null for one without snapshots. */
   readonly inputs?: Readonly<Record<string, string | null>>
+  /** Tables with checks: fingerprint of these, for a changed check makes an audit due. */
+  readonly checks?: string
   /** Results of the dataset checks. */
   readonly audits?: readonly AuditResult[]
 }
@@ -58,8 +60,9 @@ export function addCounts(a: Counts, b: Counts): Counts {
 
 /** Summary properties of a record. Values are JSON where they are not plain text. */
 export function recordSummary(record: StepRecord): Record<string, string> {
-  const { run, code, counts, ...rest } = record
+  const { run, code, checks, counts, ...rest } = record
   const summary: Record<string, string> = { 'millrace.run': run, 'millrace.code': code }
+  if (checks !== undefined) summary['millrace.checks'] = checks
   for (const [name, value] of Object.entries(counts ?? {})) summary[`millrace.${name}`] = String(value)
   for (const [name, value] of Object.entries(rest))
     if (value !== undefined) summary[`millrace.${name}`] = JSON.stringify(value)
@@ -98,6 +101,7 @@ export function readRecord(summary: Readonly<Record<string, string>>): StepRecor
     superseded: json<Superseded[]>('superseded'),
     inputs: json<Record<string, string | null>>('inputs'),
     audits: json<AuditResult[]>('audits'),
+    checks: summary['millrace.checks'],
     counts,
   }
   return { run, code, ...Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined)) }

@@ -6,7 +6,7 @@ import type { LakeTable } from '../lake/table.ts'
 import { type AuditResult, NO_COUNTS, readRecord } from './record.ts'
 import type { Runtime } from './runtime.ts'
 import type { StepState } from './scheduler.ts'
-import { newestStep } from './warehouse.ts'
+import { newestStep, rowsVersion } from './warehouse.ts'
 
 export interface DatasetStatus {
   name: string
@@ -109,8 +109,8 @@ function stateOf(dataset: Dataset, table: LakeTable, observed: Observed): Pick<D
 function inputsBehind(dataset: Dataset, table: LakeTable, observed: Observed): number {
   const consumed = newestStep(table)?.record.inputs
   return inputsOf(dataset).filter((input) => {
-    const main = observed.lakeTable(input.name).snapshot('main')
-    return (main ? String(main.id) : null) !== (consumed?.[input.name] ?? null)
+    const read = observed.lakeTable(input.name)
+    return rowsVersion(read, read.snapshot('main')) !== (consumed?.[input.name] ?? null)
   }).length
 }
 

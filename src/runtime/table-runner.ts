@@ -12,11 +12,12 @@ import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { checkInputsOf } from '../project/project.ts'
 import type { IntervalUnit, Table } from '../project/table.ts'
+import { checksFingerprint } from '../quality/audit.ts'
 import { runAudits } from './audits.ts'
 import { mergeByKey } from './key-merge.ts'
 import { type StepRecord, readRecord, recordSummary } from './record.ts'
 import { writeFiles } from './partitioned.ts'
-import { CANDIDATE, newestStep, relationOf } from './warehouse.ts'
+import { CANDIDATE, newestStep, relationOf, rowsVersion } from './warehouse.ts'
 
 export interface TableRunnerOptions {
   readonly table: Table
@@ -86,13 +87,12 @@ export class TableRunner {
   async #refresh(range: RefreshRange): Promise<RefreshResult> {
     const { table, lakeTable, code } = this.#options
     const pins = this.#pin()
-    const inputs = Object.fromEntries(
-      [...pins].map(([name, pin]) => [name, pin.snapshot ? String(pin.snapshot.id) : null]),
-    )
+    const inputs = Object.fromEntries([...pins].map(([name, pin]) => [name, rowsVersion(pin.table, pin.snapshot)]))
+    const checks = checksFingerprint(table)
     const newest = newestStep(lakeTable)
     const forced = range.everything === true || range.fromMs !== undefined || range.toMs !== undefined
-    if (!forced && newest && newest.record.code === code && sameInputs(newest.record.inputs, inputs))
-      return unchanged(newest)
+    const isSame = newest?.record.code === code && newest.record.checks === checks
+    if (!forced && newest && isSame && sameInputs(newest.record.inputs, inputs)) return unchanged(newest)
     const main = lakeTable.snapshot('main')
     const base = main && readRecord(main.summary)
     const partial = range.fromMs !== undefined || range.toMs !== undefined
@@ -100,7 +100,8 @@ export class TableRunner {
     const change = await this.#compute(pins, whole ? undefined : { main, record: base }, range)
     // A backfill of some intervals says nothing of the others: what is due stays due.
     const record = !partial ? { code, inputs } : { code: base?.code ?? PARTIAL, inputs: base?.inputs ?? {} }
-    return this.#commit(table, pins, { run: this.#options.run, ...record }, main, change)
+    const told = { run: this.#options.run, ...record, ...(checks === undefined ? {} : { checks }) }
+    return this.#commit(table, pins, told, main, change)
   }
 
   /** All rows, computed from scratch from what is published now, as files in a directory. Commits nothing. */
@@ -158,7 +159,7 @@ export class TableRunner {
     for (const [name, pin] of pins) {
       const before = record.inputs?.[name]
       if (before === undefined) return undefined
-      if (before === (pin.snapshot ? String(pin.snapshot.id) : null)) {
+      if (before === rowsVersion(pin.table, pin.snapshot)) {
         all.set(name, { added: [], removed: [] })
         continue
       }

@@ -1,4 +1,5 @@
 import type { MillraceError } from '../base/errors.ts'
+import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import { parquetRelation } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
@@ -21,6 +22,7 @@ export const LAYERS = { stream: 'processed', table: 'curated', quarantine: 'quar
 /** The lake tables of a project's datasets. */
 export class Warehouse {
   readonly lake: Lake
+  readonly #quarantines = new SerialQueue()
 
   constructor(lake: Lake) {
     this.lake = lake
@@ -50,9 +52,13 @@ export class Warehouse {
     }
   }
 
-  async quarantineOf(stream: string): Promise<LakeTable> {
+  /** The quarantine table of a stream, made when there is none. */
+  quarantineOf(stream: string): Promise<LakeTable> {
     const id = { namespace: LAYERS.quarantine, name: stream }
-    return (await this.lake.load(id)) ?? this.lake.create(id, { fields: QUARANTINE_FIELDS })
+    // One after the other: the lanes of a stream ask at once, and only one may make it.
+    return this.#quarantines.run(
+      async () => (await this.lake.load(id)) ?? this.lake.create(id, { fields: QUARANTINE_FIELDS }),
+    )
   }
 }
 
@@ -65,6 +71,24 @@ export function newestStep(
   const newest = candidate && (!main || candidate.sequenceNumber > main.sequenceNumber) ? candidate : main
   const record = newest && readRecord(newest.summary)
   return newest && record ? { snapshot: newest, record, published: newest === main } : undefined
+}
+
+/**
+ * Names the rows of a snapshot: the newest ancestor that changed any. Commits that only move offsets or compact files
+ * leave it as it is, so nothing that reads the table is due. Null without a snapshot.
+ */
+export function rowsVersion(table: LakeTable, snapshot: Snapshot | undefined): string | null {
+  let at = snapshot
+  while (at?.parentId !== undefined && !changesRows(at)) {
+    const parent = table.snapshot(at.parentId)
+    if (!parent) return String(at.parentId)
+    at = parent
+  }
+  return at ? String(at.id) : null
+}
+
+function changesRows({ operation, summary }: Snapshot): boolean {
+  return operation !== 'replace' && (summary['added-records'] !== '0' || (summary['deleted-records'] ?? '0') !== '0')
 }
 
 /** The published rows of a table, with files pruned to those given. */
