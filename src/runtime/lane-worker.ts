@@ -258,7 +258,14 @@ if (parentPort) {
   const database = await Database.open({ threads: 1, memory: options.memory, temporary: options.temporary })
   const worker = new LaneWorker(await database.connect(), options)
   const queue = new SerialQueue()
-  port.on('message', (request: LaneRequest) => {
+  port.on('message', (request: LaneRequest | 'close') => {
+    if (request === 'close') {
+      void queue.idle().then(() => {
+        database.close()
+        port.close()
+      })
+      return
+    }
     void queue
       .run(async () => worker.run(request))
       .then(

@@ -107,9 +107,14 @@ class LaneThread {
     this.#waiting.clear()
   }
 
+  /** Lets the thread end by itself: one that is torn down while the engine starts or calls back takes the process with it. */
   async close(): Promise<void> {
     const worker = this.#worker
     this.#worker = undefined
-    await worker?.terminate()
+    if (!worker) return
+    const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+    worker.ref()
+    worker.postMessage('close')
+    await ended
   }
 }
