@@ -1,0 +1,77 @@
+import { DuckDBInstance } from '@duckdb/node-api'
+import { expect } from 'vitest'
+import { Lake } from '../../src/lake/lake.ts'
+import { readRecord } from '../../src/runtime/record.ts'
+import { LAYERS } from '../../src/runtime/warehouse.ts'
+import { ROW_TEXT, STREAMS, type StreamName, TABLE_QUESTIONS } from './ledger-project.ts'
+import type { Found } from './ledger.ts'
+
+/**
+ * The lake of a ledger project as any reader sees it: the files of the published snapshots, read by a DuckDB that knows nothing of
+ * the runtime.
+ */
+export class LedgerLake {
+  readonly #lake: Lake
+
+  constructor(dataDirectory: string) {
+    this.#lake = new Lake({ root: `${dataDirectory}/lake` })
+  }
+
+  /** What a stream has published. */
+  async found(stream: StreamName): Promise<Found> {
+    const table = (await this.#lake.load({ namespace: LAYERS.stream, name: stream }))!
+    await table.refresh()
+    const [rows, refused] = await this.#query([
+      `SELECT ${ROW_TEXT[stream]} AS text FROM ${await this.#relation(LAYERS.stream, stream)}`,
+      `SELECT raw AS text FROM ${await this.#relation(LAYERS.quarantine, stream)}`,
+    ])
+    const main = table.snapshot('main')
+    const counts = (main && readRecord(main.summary)?.counts) ?? NOTHING
+    return { rows: rows!.map(textOf), refused: refused!.map(textOf), counts }
+  }
+
+  /** Every table equals the question asked of the streams directly. */
+  async expectTablesRight(where: string): Promise<void> {
+    const streams = new Map<string, string>()
+    for (const stream of STREAMS) streams.set(stream, await this.#relation(LAYERS.stream, stream))
+    for (const [name, question] of Object.entries(TABLE_QUESTIONS)) {
+      const direct = question.replace(/\{(\w+)\}/g, (_, stream: string) => streams.get(stream)!)
+      const published = `SELECT * FROM ${await this.#relation(LAYERS.table, name)}`
+      const [lost, extra] = await this.#query([
+        `SELECT * FROM (${direct}) EXCEPT ALL ${published} LIMIT 5`,
+        `SELECT * FROM (${published}) EXCEPT ALL (${direct}) LIMIT 5`,
+      ])
+      expect({ lost, extra }, `${where}: ${name}`).toEqual({ lost: [], extra: [] })
+    }
+  }
+
+  async #relation(namespace: string, name: string): Promise<string> {
+    const table = await this.#lake.load({ namespace, name })
+    await table?.refresh()
+    const main = table?.snapshot('main')
+    const files = table && main ? await table.files(main) : []
+    if (files.length > 0) return `read_parquet([${files.map(({ path }) => `'${path}'`).join(', ')}])`
+    const columns = table?.fields.map((field) => `NULL AS "${field.name}"`) ?? ['NULL AS raw']
+    return `(SELECT ${columns.join(', ')} WHERE false)`
+  }
+
+  async #query(statements: readonly string[]): Promise<Record<string, unknown>[][]> {
+    const instance = await DuckDBInstance.create(':memory:')
+    const connection = await instance.connect()
+    try {
+      await connection.run("SET TimeZone = 'UTC'")
+      const answers: Record<string, unknown>[][] = []
+      for (const sql of statements) answers.push((await connection.runAndReadAll(sql)).getRowObjectsJson())
+      return answers
+    } finally {
+      connection.closeSync()
+      instance.closeSync()
+    }
+  }
+}
+
+const NOTHING = { received: 0, accepted: 0, duplicates: 0, quarantined: 0 }
+
+function textOf(row: Record<string, unknown>): string {
+  return String(row['text'])
+}
