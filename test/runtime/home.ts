@@ -114,7 +114,7 @@ export async function query(runtime: Runtime, sql: string): Promise<Row[]> {
 }
 
 export function jsonRows(reader: DuckDBResultReader): Row[] {
-  return reader.getRowObjectsJson() as Row[]
+  return reader.getRowObjectsJson()
 }
 
 async function quarantineSql(runtime: Runtime, name: string): Promise<string> {

@@ -42,7 +42,9 @@ interface NameChange {
 export class FaultyDisk implements Disk {
   /** Every counted operation so far, as `verb path`. */
   readonly operations: string[] = []
-  readonly #fault: Fault | undefined
+  #fault: Fault | undefined
+  /** Operations before the fault was set. */
+  #before = 0
   /** Where removed files wait for a power loss to bring them back. On the same file system, outside what is tested. */
   readonly #limbo: string
   readonly #files = new Map<string, FileState>()
@@ -53,6 +55,13 @@ export class FaultyDisk implements Disk {
   constructor(limbo: string, fault?: Fault) {
     this.#limbo = limbo
     this.#fault = fault
+  }
+
+  /** Sets the fault now: its number counts the operations from here on. */
+  arm(fault: Fault): void {
+    this.#fault = fault
+    this.#before = this.operations.length
+    this.#failed = false
   }
 
   get crashed(): boolean {
@@ -214,7 +223,7 @@ export class FaultyDisk implements Disk {
   }
 
   #isDue(at: number | RegExp): boolean {
-    return typeof at === 'number' ? this.operations.length === at : at.test(this.operations.at(-1)!)
+    return typeof at === 'number' ? this.operations.length === this.#before + at : at.test(this.operations.at(-1)!)
   }
 
   #named(path: string, undo: () => Promise<void>): void {
