@@ -242,6 +242,8 @@ export class FaultyDisk implements Disk {
     await rename(path, grave)
     this.#move(state, path, grave)
     this.#named(path, async () => {
+      // What has been made there since past this disk, as an engine's temporary files, goes.
+      await rm(path, { recursive: true, force: true })
       await rename(grave, path)
       this.#move(state, grave, path)
     })
