@@ -8,7 +8,7 @@ import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { type PartitionField, partitionName } from '../lake/partition.ts'
 import { isPrimitive } from '../lake/schema.ts'
-import { type PartitionValue, transformSql, transformValue } from '../lake/transform.ts'
+import { transformSql, transformValue } from '../lake/transform.ts'
 import { parseValue } from '../lake/value.ts'
 import { type ColumnType, type IdentifiedField, typeName } from '../project/columns.ts'
 import { dataDirectory, toDataFiles } from './warehouse.ts'
@@ -57,13 +57,9 @@ export async function writePartitioned(
     return { files, spread: files.length > 1 }
   }
   const files = await copyToParquet(connection, query, options)
-  const values = files.map((file) => partition.map((field) => onlyValue(field, fields, file)))
-  if (values.every((row) => row.every((value) => value !== undefined))) {
-    return {
-      files: files.map((file, i) => ({ ...file, partitionValues: named(partition, values[i] as PartitionValue[]) })),
-      spread: false,
-    }
-  }
+  const plain = files.map((file) => ({ ...file, partitionValues: onlyValues(partition, fields, file) }))
+  if (plain.every((file): file is WrittenFile => file.partitionValues !== undefined))
+    return { files: plain, spread: false }
   const parts = await spread(
     `SELECT * FROM ${parquetRelation(
       files.map((file) => file.path),
@@ -94,18 +90,23 @@ function renamed(
   return Object.fromEntries(partition.map((field, i) => [partitionName(field), values[names[i]!] ?? null]))
 }
 
-function named(partition: readonly PartitionField[], values: readonly PartitionValue[]): Record<string, string | null> {
-  return Object.fromEntries(
-    partition.map((field, i) => [partitionName(field), values[i] === null ? null : String(values[i])]),
-  )
+/** The partition values, as text, that all rows of a file have, if its statistics prove them; undefined otherwise. */
+function onlyValues(
+  partition: readonly PartitionField[],
+  fields: readonly IdentifiedField[],
+  file: WrittenFile,
+): Record<string, string | null> | undefined {
+  const values = partition.map((field) => [partitionName(field), onlyValue(field, fields, file)] as const)
+  return values.every((entry): entry is [string, string | null] => entry[1] !== undefined)
+    ? Object.fromEntries(values)
+    : undefined
 }
 
-/** The partition value that all rows of a file have, if its statistics prove it; undefined otherwise. */
 function onlyValue(
   field: PartitionField,
   fields: readonly IdentifiedField[],
   file: WrittenFile,
-): PartitionValue | undefined {
+): string | null | undefined {
   const { type } = columnOf(field, fields)
   const statistics = file.columnStatistics[quoteIdentifier(field.column)]
   if (
@@ -121,7 +122,16 @@ function onlyValue(
   // Equal ends prove nothing of what lies between where the transform keeps no order.
   if (field.transform.kind === 'bucket' && min !== max) return undefined
   const [first, last] = [transformValue(field.transform, type, min), transformValue(field.transform, type, max)]
-  return first === last ? first : undefined
+  if (first !== last) return undefined
+  if (first === null) return null
+  if (field.transform.kind === 'identity') return statistics.min
+  return type.kind === 'decimal' && typeof first === 'bigint' ? decimalText(first, type.scale) : String(first)
+}
+
+function decimalText(unscaled: bigint, scale: number): string {
+  const digits = String(unscaled < 0n ? -unscaled : unscaled).padStart(scale + 1, '0')
+  const point = digits.length - scale
+  return `${unscaled < 0n ? '-' : ''}${digits.slice(0, point)}${scale === 0 ? '' : `.${digits.slice(point)}`}`
 }
 
 function columnOf(field: PartitionField, fields: readonly IdentifiedField[]): IdentifiedField {
@@ -161,7 +171,8 @@ function registerBuckets(connection: DuckDBConnection, write: PartitionedWrite):
         mainFunction: (_info, chunk, output) => {
           const [count, text] = [chunk.getColumnVector(0), chunk.getColumnVector(1)]
           for (let i = 0; i < chunk.rowCount; i++) {
-            const value = parseValue(type, String(text.getItem(i)))
+            const item = text.getItem(i)
+            const value = item === null ? undefined : parseValue(type, String(item))
             output.setItem(
               i,
               value === undefined
