@@ -7,10 +7,11 @@ import { stateLine } from './status-table.ts'
 
 const LOOK_MS = 1_000
 
-/** Prints what an operator must know while a server runs: datasets that fail, block or recover, and requests that failed. */
+/** Prints what an operator must know while a server runs: datasets that fail, block or recover, housekeeping and requests that failed. */
 export function watchStates(runtime: Runtime, { clock, err, cwd }: Effects, json: boolean): () => void {
   const done = new AbortController()
   const last = new Map<string, string>()
+  let toldError = runtime.maintenanceError
   const tell = (event: Record<string, unknown>, text: string) =>
     err.write(json ? `${JSON.stringify(event)}\n` : `${text}\n`)
   const look = () => {
@@ -28,6 +29,15 @@ export function watchStates(runtime: Runtime, { clock, err, cwd }: Effects, json
       }
       tell(event, stateLine(event, err, cwd))
     }
+    const { maintenanceError } = runtime
+    if (maintenanceError !== toldError && maintenanceError !== undefined) {
+      const { message } = maintenanceError
+      tell(
+        { event: 'maintenance', error: message },
+        `${err.style('yellow', 'maintenance failed')}, to be tried again: ${message}`,
+      )
+    }
+    toldError = maintenanceError
   }
   void (async () => {
     while (!done.signal.aborted) {

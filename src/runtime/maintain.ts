@@ -9,7 +9,7 @@ import { checkInputsOf, inputsOf } from '../project/project.ts'
 import { writeFiles } from './partitioned.ts'
 import { carriedSummary } from './record.ts'
 import type { Runtime } from './runtime.ts'
-import { CANDIDATE, newestStep, relationOf, toDataFiles } from './warehouse.ts'
+import { CANDIDATE, newestStep, relationOf } from './warehouse.ts'
 
 export interface MaintainOptions {
   /** Files are brought together only where at least so many are small. */

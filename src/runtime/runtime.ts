@@ -233,6 +233,22 @@ export class Runtime {
     }
     for (const dataset of this.project.order)
       if (dataset.kind === 'table' || hasAudits(dataset)) this.scheduler.due(dataset)
+    this.#polls.push(this.#watchFreshness(), this.#keepHouse())
+  }
+
+  /** Keeps files few and the log small, a bounded part at a time. What goes wrong is told, and tried again the next time. */
+  async #keepHouse(): Promise<void> {
+    const { signal } = this.#stopping
+    for (;;) {
+      await this.options.clock.sleep(HOUSEKEEPING_MS, signal)
+      if (signal.aborted) return
+      try {
+        await maintain(this, { ...HOUSEKEEPING, signal })
+        this.maintenanceError = undefined
+      } catch (error) {
+        this.maintenanceError = asMillraceError(error)
+      }
+    }
   }
 
   async #poll(runner: StreamRunner): Promise<void> {
@@ -370,6 +386,8 @@ export class Runtime {
 }
 
 const HOUSEKEEPING_MS = 60_000
+/** Some files are let gather before they are brought together; a rewrite stays short beside the work that matters. */
+const HOUSEKEEPING = { minFiles: 8, rewriteBytesMax: 256 * 1024 ** 2 } as const
 const FRESHNESS_MS = 15_000
 
 function hasAudits(dataset: Dataset): boolean {

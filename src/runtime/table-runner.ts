@@ -2,7 +2,7 @@ import { MillraceError } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import { SerialQueue } from '../base/queue.ts'
-import { intervalEnd, intervalStart, sqlDate, sqlTimestamp } from '../base/interval.ts'
+import { intervalEnd, sqlDate, sqlTimestamp } from '../base/interval.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
 import type { DataFile } from '../lake/data-file.ts'
@@ -196,7 +196,7 @@ export class TableRunner {
         ? pin.snapshot
           ? await pin.table.files(pin.snapshot)
           : []
-        : [...changes!.get(name)!.added, ...changes!.get(name)!.removed]
+        : [...changes.get(name)!.added, ...changes.get(name)!.removed]
       for (const start of await this.#starts(pin.table, files, time, unit)) inputs.add(start)
     }
     const live = main ? await this.#live() : []
