@@ -42,8 +42,8 @@ export async function startServer(project: string, data: string): Promise<Server
     },
   )
   const output: string[] = []
-  child.stdout!.on('data', (chunk: Buffer) => output.push(String(chunk)))
-  child.stderr!.on('data', (chunk: Buffer) => output.push(String(chunk)))
+  child.stdout.on('data', (chunk: Buffer) => output.push(String(chunk)))
+  child.stderr.on('data', (chunk: Buffer) => output.push(String(chunk)))
   const url = `http://127.0.0.1:${port}`
   for (;;) {
     if (child.exitCode !== null) throw new Error(`millrace start ended with ${child.exitCode}:\n${output.join('')}`)
@@ -116,7 +116,7 @@ export async function runClient(...args: (string | number)[]): Promise<{
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   let output = ''
-  child.stdout!.on('data', (chunk: Buffer) => (output += String(chunk)))
+  child.stdout.on('data', (chunk: Buffer) => (output += String(chunk)))
   const [code] = (await once(child, 'close')) as [number]
   if (code !== 0) throw new Error(`the client ended with ${code}`)
   return JSON.parse(output.trim().split('\n').at(-1)!) as never

@@ -10,7 +10,9 @@ interface Report {
 }
 
 const [directory] = process.argv.slice(2)
-const reports = readdirSync(directory!).map((name) => JSON.parse(readFileSync(join(directory!, name), 'utf8')) as Report)
+const reports = readdirSync(directory!).map(
+  (name) => JSON.parse(readFileSync(join(directory!, name), 'utf8')) as Report,
+)
 const passed = reports.reduce((sum, report) => sum + report.numPassedTests, 0)
 const unloaded = reports.flatMap((report) =>
   report.testResults.filter(({ status, assertionResults }) => status === 'failed' && assertionResults.length === 0),

@@ -1,7 +1,7 @@
 import { quoteLiteral } from '../base/identifier.ts'
 import type { Field } from '../project/columns.ts'
 import type { Source } from '../project/source.ts'
-import { SqlTemplate } from '../project/sql.ts'
+import type { SqlTemplate } from '../project/sql.ts'
 import type { Stream } from '../project/stream.ts'
 import { HIDDEN, QUOTED, type RawField, isCsv, jsonAlias, takesJson } from './raw-fields.ts'
 import { canonicalText, readsJson, textOfJson } from './typing.ts'

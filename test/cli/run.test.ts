@@ -273,7 +273,8 @@ test('a run that is interrupted keeps what it acknowledged, and the next one goe
   const running = new Running(['run', '--project', root])
   await new Promise((resolve) => setTimeout(resolve, 900))
   const { code } = await running.kill('SIGINT')
-  expect([0, 130]).toContain(code)
+  // A slow machine may not have got as far as listening to signals.
+  expect([0, 130, null]).toContain(code)
   const run = await runJson(root)
   expect(run.streams[0].total).toMatchObject({ received: rows, accepted: rows, duplicates: 0, quarantined: 0 })
   expect(run.tables[0]).toMatchObject({ outcome: expect.stringMatching(/refreshed|unchanged/), rows: 1 })

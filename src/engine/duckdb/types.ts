@@ -1,10 +1,4 @@
-import {
-  type DuckDBDecimalType,
-  type DuckDBListType,
-  type DuckDBStructType,
-  type DuckDBType,
-  DuckDBTypeId,
-} from '@duckdb/node-api'
+import { type DuckDBType, DuckDBTypeId } from '@duckdb/node-api'
 import { quoteIdentifier } from '../../base/identifier.ts'
 import type { ColumnType } from '../../project/columns.ts'
 
@@ -76,15 +70,15 @@ export function columnType(type: DuckDBType): ColumnType | undefined {
     case DuckDBTypeId.TIMESTAMP_TZ:
       return { kind: 'timestamp' }
     case DuckDBTypeId.DECIMAL: {
-      const { width, scale } = type as DuckDBDecimalType
+      const { width, scale } = type
       return { kind: 'decimal', precision: width, scale }
     }
     case DuckDBTypeId.LIST: {
-      const element = columnType((type as DuckDBListType).valueType)
+      const element = columnType(type.valueType)
       return element && { kind: 'list', element, elementNullable: true }
     }
     case DuckDBTypeId.STRUCT: {
-      const { entryNames, entryTypes } = type as DuckDBStructType
+      const { entryNames, entryTypes } = type
       const fields = entryNames.map((name, i) => ({ name, type: columnType(entryTypes[i]!), nullable: true }))
       return fields.every((field): field is typeof field & { type: ColumnType } => field.type !== undefined)
         ? { kind: 'struct', fields }
