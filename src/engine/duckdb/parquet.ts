@@ -42,7 +42,6 @@ export async function copyToParquet(
   const partitioned = partitionColumns.length > 0
   const settings = [
     'FORMAT parquet',
-    'PARQUET_VERSION v2',
     ...(options.hot === true ? HOT : ['COMPRESSION zstd']),
     `FIELD_IDS {${fields.map(fieldIds).join(', ')}}`,
     'RETURN_STATS',
