@@ -4,20 +4,6 @@ export type Unit = 'minute' | 'hour' | 'day' | 'week' | 'month' | 'year'
 
 const FIXED: Partial<Record<Unit, number>> = { minute: 60_000, hour: 3_600_000, day: 86_400_000, week: 604_800_000 }
 
-/** Monday 1969-12-29: weeks begin on Monday, as in ISO 8601 and both engines. */
-const FIRST_MONDAY_MS = -3 * 86_400_000
-
-/** Start of the interval a moment lies in, ms since the epoch. */
-export function intervalStart(unit: Unit, ms: number): number {
-  const length = FIXED[unit]
-  if (length !== undefined) {
-    const origin = unit === 'week' ? FIRST_MONDAY_MS : 0
-    return Math.floor((ms - origin) / length) * length + origin
-  }
-  const date = new Date(ms)
-  return Date.UTC(date.getUTCFullYear(), unit === 'year' ? 0 : date.getUTCMonth(), 1)
-}
-
 /** End of the interval that starts at `startMs`: the start of the next. */
 export function intervalEnd(unit: Unit, startMs: number): number {
   const length = FIXED[unit]
