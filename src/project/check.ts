@@ -194,6 +194,6 @@ export function checkName(check: Check): string {
 }
 
 function withFlags(pattern: RegExp): string {
-  const flags = [...pattern.flags].filter((flag) => 'ims'.includes(flag)).join('')
+  const flags = pattern.flags.replaceAll(/[^ims]/g, '')
   return flags === '' ? pattern.source : `(?${flags})${pattern.source}`
 }

@@ -39,7 +39,8 @@ class LaneWorker {
     this.#verdict.register(connection)
   }
 
-  run(job: LaneJob): Promise<unknown> | unknown {
+  /** The result, or a promise of it. */
+  run(job: LaneJob): unknown {
     switch (job.kind) {
       case 'batch':
         return this.#batch(job)

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
-import type { Database } from '../engine/duckdb/database.ts'
+import type { Database, Row } from '../engine/duckdb/database.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { batchJob, restoreJob, sourcesOf } from './lane-job.ts'
@@ -222,48 +222,12 @@ export async function replayQuarantine(
     const newest = quarantine.snapshot()
     const files = newest ? await quarantine.files(newest) : []
     if (files.length === 0) return { ...NO_COUNTS, withheld: 0 }
-    const { lanes, stream, table, gate, code, temporary } = runner.options
-    const relation = relationOf(quarantine, files)
+    const { table } = runner.options
     const rows = await database.rows(
-      `SELECT raw, source, _partition, _offset, epoch_ms(received_at) AS at FROM ${relation} WHERE (${where}) ORDER BY _partition, _offset`,
+      `SELECT raw, source, _partition, _offset, epoch_ms(received_at) AS at FROM ${relationOf(quarantine, files)} WHERE (${where}) ORDER BY _partition, _offset`,
     )
     const replayable = rows.filter((row) => row.raw !== null)
-    const step = newestStep(table)
-    const live = step ? await table.files(step.snapshot) : []
-    const results: BatchResult[] = []
-    await mkdir(temporary, { recursive: true })
-    for (const { partition } of runner.log.partitions) {
-      const own = replayable.filter((row) => row._partition === partition)
-      if (own.length === 0) continue
-      const path = `${temporary}/quarantine-${stream.name}-${partition}.ndjson`
-      await writeFile(
-        path,
-        own.map((row) => `${String(row.raw)}\n`),
-      )
-      const lane = `quarantine:${stream.name}/${partition}`
-      if (stream.unique) await lanes.restore(restoreJob(lane, stream, partition, table, live))
-      const arrivals = own.map((row) => ({ offset: Number(row._offset), atMs: Number(row.at) }))
-      const segment = { partition, path, compression: 'none', from: 0, to: own.length, bytes: 0, rawBytes: 0 } as const
-      const sources = own.every((row) => row.source !== null)
-        ? new Set(own.map((row) => String(row.source)))
-        : undefined
-      const job = batchJob({
-        lane,
-        gate: await gate(sources),
-        segment,
-        frames: [],
-        exact: true,
-        skip: [],
-        offsets: arrivals.map((a) => a.offset),
-        arrivals,
-        table,
-        quarantine,
-        code,
-        temporary,
-      })
-      results.push(await lanes.batch(job))
-      await lanes.forget(lane)
-    }
+    const results = await regateRefused(runner, quarantine, replayable)
     const fresh = results.reduce((sum, r) => addCounts(sum, countsOf(r)), NO_COUNTS)
     const gone = await rewriteWithout(quarantine, database, files, `(${where}) AND raw IS NOT NULL`)
     const before = runner.committed.counts
@@ -292,4 +256,48 @@ export async function replayQuarantine(
     })
     return { ...fresh, withheld: rows.length - replayable.length }
   })
+}
+
+/** Gates rows of quarantine on lanes of their own; the results are not committed. */
+async function regateRefused(
+  runner: StreamRunner,
+  quarantine: LakeTable,
+  rows: readonly Row[],
+): Promise<BatchResult[]> {
+  const { lanes, stream, table, gate, code, temporary } = runner.options
+  const step = newestStep(table)
+  const live = step ? await table.files(step.snapshot) : []
+  const results: BatchResult[] = []
+  await mkdir(temporary, { recursive: true })
+  for (const { partition } of runner.log.partitions) {
+    const own = rows.filter((row) => row._partition === partition)
+    if (own.length === 0) continue
+    const path = `${temporary}/quarantine-${stream.name}-${partition}.ndjson`
+    await writeFile(
+      path,
+      own.map((row) => `${String(row.raw)}\n`),
+    )
+    const lane = `quarantine:${stream.name}/${partition}`
+    if (stream.unique) await lanes.restore(restoreJob(lane, stream, partition, table, live))
+    const arrivals = own.map((row) => ({ offset: Number(row._offset), atMs: Number(row.at) }))
+    const segment = { partition, path, compression: 'none', from: 0, to: own.length, bytes: 0, rawBytes: 0 } as const
+    const sources = own.every((row) => row.source !== null) ? new Set(own.map((row) => String(row.source))) : undefined
+    const job = batchJob({
+      lane,
+      gate: await gate(sources),
+      segment,
+      frames: [],
+      exact: true,
+      skip: [],
+      offsets: arrivals.map((a) => a.offset),
+      arrivals,
+      table,
+      quarantine,
+      code,
+      temporary,
+    })
+    results.push(await lanes.batch(job))
+    await lanes.forget(lane)
+  }
+  return results
 }

@@ -166,11 +166,6 @@ export class StreamRunner {
     )
   }
 
-  /** Leaves out ranges that no lane has reached; those reached already need a replay. */
-  supersede(ranges: readonly Superseded[]): void {
-    this.#committed = { ...this.#committed, superseded: ranges }
-  }
-
   /** Makes records durable. Throws unavailable/backlog-full over the bound, and whatever ended the stream. */
   async append(batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
     if (this.failure) throw this.failure
@@ -496,7 +491,7 @@ export class StreamRunner {
     let at = quarantine.snapshot()
     if (!at || !isAhead(at)) return
     while (at && isAhead(at)) {
-      const { parentId } = at as Snapshot
+      const { parentId }: Snapshot = at
       at = parentId === undefined ? undefined : history.find((snapshot) => snapshot.id === parentId)
       assert(parentId === undefined || at, 'the snapshot before an unfinished commit has not expired')
     }

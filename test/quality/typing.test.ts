@@ -131,8 +131,8 @@ const SELECT = `n, hex(s) AS s, i::VARCHAR AS i, l::VARCHAR AS l, d, b::VARCHAR 
 
 function shown(column: string, value: unknown): string | null {
   if (value === null || value === undefined) return null
-  if (['j', 'tags', 'holes', 'place'].includes(column)) return JSON.stringify(JSON.parse(String(value)))
-  return String(value)
+  if (['j', 'tags', 'holes', 'place'].includes(column)) return JSON.stringify(JSON.parse(value as string))
+  return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
 test('every value of every type is in the lake as it was sent', async () => {
