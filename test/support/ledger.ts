@@ -26,6 +26,13 @@ export interface Found {
   readonly counts: Counts
 }
 
+/** Parts of the records, 0 to 1, and the days they are spread over. */
+export interface Shares {
+  readonly duplicates: number
+  readonly bad: number
+  readonly days: number
+}
+
 const DAY_MS = 86_400_000
 const BASE_MS = Date.UTC(2026, 0, 1)
 
@@ -38,11 +45,11 @@ export class Ledger {
   readonly #acknowledged: Record<StreamName, SentRecord[]> = { payments: [], readings: [] }
   readonly #pending = new Map<string, Batch>()
   readonly #recent: Record<StreamName, SentRecord[]> = { payments: [], readings: [] }
-  readonly #shares: { readonly duplicates: number; readonly bad: number }
+  readonly #shares: Shares
   #next = 0
   #keys = 0
 
-  constructor(seed: number, shares = { duplicates: 0.02, bad: 0.01 }) {
+  constructor(seed: number, shares: Shares = { duplicates: 0.02, bad: 0.01, days: 7 }) {
     this.random = mulberry32(seed)
     this.#shares = shares
   }
@@ -69,7 +76,7 @@ export class Ledger {
     if (dice < this.#shares.duplicates && recent.length > 0) return recent[this.below(recent.length)]!
     const n = this.#next++
     if (dice > 1 - this.#shares.bad) return { line: badLine(stream, n, this.below(4)), row: undefined, held: false }
-    const record = stream === 'payments' ? payment(n, this) : reading(n, this)
+    const record = stream === 'payments' ? payment(n, this, this.#shares.days) : reading(n, this)
     if (recent.length < 500) recent.push(record)
     else recent[this.below(500)] = record
     return record
@@ -168,12 +175,12 @@ function repeated(found: readonly string[]): string[] {
   return found.filter((text) => seen.size === seen.add(text).size).slice(0, 5)
 }
 
-function payment(n: number, ledger: Ledger): SentRecord {
+function payment(n: number, ledger: Ledger, days: number): SentRecord {
   const id = `p-${n}`
   const account = `a${ledger.below(20)}`
   const amount = (ledger.below(1_000_000) / 100).toFixed(2)
   const kind = (['sale', 'sale', 'sale', 'fee', 'gift'] as const)[ledger.below(5)]!
-  const atMs = BASE_MS + ledger.below(7 * DAY_MS)
+  const atMs = BASE_MS + ledger.below(days * DAY_MS)
   return {
     line: JSON.stringify({ id, account, amount, kind, paid_at: new Date(atMs).toISOString() }),
     row: `${id}|${account}|${amount}|${kind}|${atMs}`,
