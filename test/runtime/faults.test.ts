@@ -1,6 +1,10 @@
 import { expect, test } from 'vitest'
+import type { MillraceError } from '../../src/base/errors.ts'
 import { systemDisk } from '../../src/storage/disk.ts'
-import { HARMS, LedgerHome, sweep } from '../support/ledger-cycle.ts'
+import { HARMS, LedgerDisk, LedgerHome, sweep } from '../support/ledger-cycle.ts'
+import { SmallDisk, canMount } from '../support/ledger-full.ts'
+import { LedgerServer } from '../support/ledger-server.ts'
+import { Ledger } from '../support/ledger.ts'
 
 // The long form: test/soak/faults.test.ts.
 test.each([
@@ -24,3 +28,49 @@ test('lanes that meet their first record at once make one quarantine', async () 
   await runtime.stop()
   await home.remove()
 })
+
+async function serverOnSmallDisk(): Promise<void> {
+  const disk = new SmallDisk(10)
+  try {
+    const server = await LedgerServer.make(new Ledger(5), disk.path)
+    server.start({ strict: false })
+    await server.ready()
+    const answer = await server.fill(2_000)
+    const said = await server.ended()
+    // Whichever met the end of the space first: the process that must end says why, and so does one that goes on refusing.
+    expect(`${answer} ${said}`).toMatch(/is full|disk-full|No space left/)
+    expect(said).toContain('nothing acknowledged is lost')
+    disk.grow(200)
+    server.start({ strict: false })
+    await server.ready()
+    await server.sendPending()
+    await server.expectRight('after the disk was full')
+    await server.stop()
+  } finally {
+    disk.remove()
+  }
+}
+
+async function runtimeOnFullDisk(): Promise<void> {
+  const home = await LedgerHome.make(5)
+  const at = /^write .*\/log\/payments\/.*\.ndjson/
+  const disk = new LedgerDisk(home.limbo, { at, error: 'ENOSPC', torn: 0.5, lasting: false })
+  const fatal: MillraceError[] = []
+  const runtime = await home.open(disk, false, (error) => fatal.push(error))
+  runtime.start()
+  const refused = { kind: 'unavailable', code: 'disk-full' }
+  for (let i = 0; i < 2; i++)
+    await expect(home.send(runtime, home.ledger.next('payments', 12))).rejects.toMatchObject(refused)
+  expect(fatal).toMatchObject([refused])
+  disk.afterKill()
+  await runtime.stop().catch(() => undefined)
+  await home.expectRecovers('after the disk was full')
+  await home.remove()
+}
+
+test(
+  canMount()
+    ? 'a server on a full disk takes no more, says why, and has everything when there is room again'
+    : 'a full log takes no more, says why, and has everything when there is room again (no file system may be mounted here)',
+  canMount() ? serverOnSmallDisk : runtimeOnFullDisk,
+)

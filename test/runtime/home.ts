@@ -84,7 +84,9 @@ export class Home {
   async crash(runtime: Runtime): Promise<void> {
     this.#disk = this.#disk.afterKill()
     this.#open.delete(runtime)
+    const before = this.fatal.length
     await runtime.stop().catch(() => undefined)
+    this.fatal.splice(before)
   }
 
   async remove(): Promise<void> {
