@@ -20,7 +20,7 @@ export class LedgerServer {
   /** What control requests were refused with, by verb and code; a connection that breaks is no refusal. */
   readonly refusals = new Map<string, number>()
   readonly #project: string
-  readonly #data = folder()
+  readonly #data: string
   readonly #port: number
   #running: Running | undefined
   #repeated = 0
@@ -29,8 +29,9 @@ export class LedgerServer {
   #sending: Promise<void>[] = []
   #pausing = false
 
-  private constructor(ledger: Ledger, port: number) {
+  private constructor(ledger: Ledger, data: string, port: number) {
     this.ledger = ledger
+    this.#data = data
     this.#port = port
     this.url = `http://127.0.0.1:${port}`
     const declarations = fileURLToPath(new URL('./ledger-project.ts', import.meta.url))
@@ -42,8 +43,8 @@ export const datasets = ledgerProject({ strict: process.env.STRICT === '1' })
     })
   }
 
-  static async make(ledger: Ledger): Promise<LedgerServer> {
-    return new LedgerServer(ledger, await freePort())
+  static async make(ledger: Ledger, data = folder()): Promise<LedgerServer> {
+    return new LedgerServer(ledger, data, await freePort())
   }
 
   get summary(): string {
@@ -95,23 +96,49 @@ export const datasets = ledgerProject({ strict: process.env.STRICT === '1' })
     }
   }
 
+  /** Sends requests until one is not acknowledged. Returns what was answered to it. */
+  async fill(records: number): Promise<string> {
+    for (;;) {
+      const batch = this.ledger.next(STREAMS[this.ledger.below(2)]!, records)
+      const answer = await this.#post(batch).catch(() => undefined)
+      if (answer?.status === 202) this.ledger.acknowledged(batch)
+      else if (answer?.status !== 429) return JSON.stringify(answer ?? 'no answer')
+    }
+  }
+
+  /** Waits until the process has ended by itself, and returns what it has said. */
+  async ended(): Promise<string> {
+    return (await this.#running!.ended).stderr
+  }
+
+  /** Sends what nobody has acknowledged yet. */
+  async sendPending(): Promise<void> {
+    for (const batch of this.ledger.pending) await this.#deliver(batch)
+  }
+
+  async #post({ stream, key, records }: Batch): Promise<{ status: number; body: Json }> {
+    const answer = await fetch(`${this.url}/v1/streams/${stream}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-ndjson', 'idempotency-key': key },
+      body: records.map(({ line }) => `${line}\n`).join(''),
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    })
+    return { status: answer.status, body: await answer.json() }
+  }
+
   /** Sends a request until somebody has acknowledged it. */
   async #deliver(batch: Batch): Promise<void> {
-    const body = batch.records.map(({ line }) => `${line}\n`).join('')
-    const headers = { 'content-type': 'application/x-ndjson', 'idempotency-key': batch.key }
     let last = 'no answer'
     for (const began = Date.now(); Date.now() - began < PATIENCE_MS; await sleep(20)) {
       try {
-        const signal = AbortSignal.timeout(PATIENCE_MS)
-        const answer = await fetch(`${this.url}/v1/streams/${batch.stream}`, { method: 'POST', headers, body, signal })
-        const told = (await answer.json()) as Json
-        if (answer.status === 202) {
-          expect(told.received).toBe(batch.records.length)
-          if (told.repeated) this.#repeated++
+        const { status, body } = await this.#post(batch)
+        if (status === 202) {
+          expect(body.received).toBe(batch.records.length)
+          if (body.repeated) this.#repeated++
           return this.ledger.acknowledged(batch)
         }
-        last = JSON.stringify(told)
-        expect([429, 503], last).toContain(answer.status)
+        last = JSON.stringify(body)
+        expect([429, 503], last).toContain(status)
       } catch (error) {
         if (!(error instanceof TypeError)) throw error
         this.#broken++
