@@ -107,6 +107,17 @@ export class Runtime {
       memory: limits.engineMemory ?? DEFAULTS.engineMemory,
       temporary,
     })
+    try {
+      return await Runtime.#recover(options, database, temporary)
+    } catch (error) {
+      database.close()
+      throw error
+    }
+  }
+
+  static async #recover(options: RuntimeOptions, database: Database, temporary: string): Promise<Runtime> {
+    const { project } = options
+    const { limits = {} } = project.config
     const bound = await bindProject(project, database)
     if (bound.problems.length > 0) throw bound.problems[0]!
     const workers = limits.laneWorkers ?? cpus().length
@@ -376,12 +387,15 @@ export class Runtime {
   /** Stops after the steps under way; commits what has landed. */
   async stop(): Promise<void> {
     this.#stopping.abort()
-    await Promise.all(this.#polls)
-    await Promise.all([...this.streams.values()].map((runner) => runner.stop()))
+    const runners = [...this.streams.values()]
+    const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
     await this.scheduler.stop()
-    await Promise.all([...this.streams.values()].map((runner) => runner.log.close()))
+    const closed = await Promise.allSettled(runners.map((runner) => runner.log.close()))
     await this.#lanes.close()
     this.database.close()
+    // Whatever failed, everything has been let go of.
+    const failed = [...stopped, ...closed].find((result) => result.status === 'rejected')
+    if (failed) throw failed.reason
   }
 }
 
