@@ -18,7 +18,7 @@ import { STREAMS, ledgerProject } from './ledger-project.ts'
 import { type Batch, Ledger } from './ledger.ts'
 
 /** Nothing here takes so long unless it waits for something that never comes. */
-const PATIENCE_MS = 20_000
+const PATIENCE_MS = 60_000
 
 /** A disk with a fault that also knows which data files the engine has written were made durable: those go past it. */
 export class LedgerDisk extends FaultyDisk {

@@ -9,7 +9,7 @@ import { ROW_TEXT, STREAMS } from './ledger-project.ts'
 import { type Batch, Ledger } from './ledger.ts'
 
 /** How long a client tries to get a request through. */
-const PATIENCE_MS = 25_000
+const PATIENCE_MS = 60_000
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
