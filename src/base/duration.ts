@@ -17,18 +17,21 @@ const UNITS: Record<string, number> = {
 /** A length of time in words: `'10 minutes'`, `'1 day'`, `'500 ms'`, `'90s'`. */
 export type Duration = string
 
+/** Milliseconds of a duration in words; undefined when it is none. */
+export function parseDuration(text: Duration): number | undefined {
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*$/i.exec(text) ?? /^\s*(\d+(?:\.\d+)?)\s*(ms|s)\s*$/i.exec(text)
+  if (!match) return undefined
+  const unit = UNITS[match[2]!.toLowerCase()] ?? (/^\s*[\d.]+\s*ms\s*$/i.test(text) ? 1 : undefined)
+  return unit === undefined ? undefined : Math.round(Number(match[1]) * unit)
+}
+
 /** Milliseconds of a duration in words. Throws `invalid` / `bad-duration`. */
 export function durationMs(text: Duration, where: string): number {
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*$/i.exec(text) ?? /^\s*(\d+(?:\.\d+)?)\s*(ms|s)\s*$/i.exec(text)
-  const unit = match
-    ? (UNITS[match[2]!.toLowerCase()] ?? (/^\s*[\d.]+\s*ms\s*$/i.test(text) ? 1 : undefined))
-    : undefined
-  if (!match || unit === undefined) {
-    throw new MillraceError('invalid', 'bad-duration', `${where}: '${text}' is not a duration.`, {
-      hint: "Write a number and a unit, such as '10 minutes', '1 day' or '500 ms'.",
-    })
-  }
-  return Math.round(Number(match[1]) * unit)
+  const ms = parseDuration(text)
+  if (ms !== undefined) return ms
+  throw new MillraceError('invalid', 'bad-duration', `${where}: '${text}' is not a duration.`, {
+    hint: "Write a number and a unit, such as '10 minutes', '1 day' or '500 ms'.",
+  })
 }
 
 /** Milliseconds as people read them: `850 ms`, `2.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */

@@ -1,6 +1,7 @@
+import { MillraceError } from '../base/errors.ts'
 import type { Duration } from '../base/duration.ts'
 import type { Dataset } from './dataset.ts'
-import type { SqlTemplate } from './sql.ts'
+import { type SqlTemplate, templateOf } from './sql.ts'
 
 /** What a failing dataset check does: `block` keeps the last good snapshot published, `warn` only reports. */
 export type Severity = 'warn' | 'block'
@@ -106,7 +107,7 @@ export const check = {
     on: 'row',
     rule: 'predicate',
     name,
-    sql: condition,
+    sql: templateOf(condition, `check '${name}'`),
   }),
   /** Row: the value exists in a column of another dataset (its published snapshot when the batch runs). */
   reference: (column: string, dataset: Dataset, references: string): RowCheck => ({
@@ -167,7 +168,7 @@ export const check = {
     on: 'dataset',
     rule: 'sql',
     name,
-    sql: query,
+    sql: templateOf(query, `check '${name}'`),
     severity: level.severity ?? 'block',
   }),
 }
@@ -194,6 +195,15 @@ export function checkName(check: Check): string {
 }
 
 function withFlags(pattern: RegExp): string {
+  if (typeof pattern?.source !== 'string')
+    throw new MillraceError(
+      'invalid',
+      'bad-check',
+      `check.matches takes a regular expression, not ${JSON.stringify(pattern)}.`,
+      {
+        hint: 'Write it between slashes: /^[A-Z]+$/.',
+      },
+    )
   const flags = pattern.flags.replaceAll(/[^ims]/g, '')
   return flags === '' ? pattern.source : `(?${flags})${pattern.source}`
 }

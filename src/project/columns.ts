@@ -95,15 +95,24 @@ export const t = {
   struct: <C extends Columns>(fields: C): Column<RowOf<C>> => new Column({ kind: 'struct', fields: fieldsOf(fields) }),
 }
 
-/** The fields of a set of column declarations, in their order. */
+/** The fields of a set of column declarations, in their order. Throws `invalid`/`bad-column` for what is no declaration. */
 export function fieldsOf(columns: Columns): Field[] {
-  return Object.entries(columns).map(([name, column]) => ({
-    name,
-    type: column.type,
+  return Object.entries(columns ?? {}).map(([name, column]) => ({
+    ...checked(name, column),
     nullable: column.isNullable,
     ...(column.docText === undefined ? {} : { doc: column.docText }),
     ...(column.formerNames.length === 0 ? {} : { formerly: column.formerNames }),
   }))
+}
+
+// Types are stripped, not checked, where a project is run: what they would have found is told here.
+function checked(name: string, column: unknown): Pick<Field, 'name' | 'type'> {
+  if (typeof column === 'object' && column !== null && 'type' in column && 'isNullable' in column)
+    return { name, type: column.type as ColumnType }
+  throw new MillraceError('invalid', 'bad-column', `Column '${name}' is not declared with a type.`, {
+    hint: `Write ${name}: t.string(), or another of t's types, with its parentheses.`,
+    context: { column: name },
+  })
 }
 
 /** A type as declared: `decimal(10, 2)`, `list<string>`. */

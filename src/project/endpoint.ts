@@ -1,7 +1,7 @@
 import { type Columns, type Field, fieldsOf } from './columns.ts'
 import { DECLARED } from './dataset.ts'
 import { type Place, callerPlace } from './place.ts'
-import type { SqlTemplate } from './sql.ts'
+import { type SqlTemplate, templateOf } from './sql.ts'
 
 export interface EndpointOptions {
   /** Typed query parameters, bound into the SQL and never spliced. A nullable one may be left out. */
@@ -27,7 +27,7 @@ export function endpoint(name: string, options: EndpointOptions): Endpoint {
     kind: 'endpoint',
     name,
     params: fieldsOf(options.params ?? {}),
-    sql: options.sql,
+    sql: templateOf(options.sql, `endpoint '${name}'`),
     doc: options.doc,
     place: callerPlace(),
   }

@@ -3,7 +3,10 @@ import { didYouMean } from '../base/suggest.ts'
 import type { Config } from './config.ts'
 import type { Dataset, Declaration } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
+import { checkInputsOf, inputsOf } from './inputs.ts'
 import { checkDeclarations } from './rules.ts'
+
+export { checkInputsOf, inputsOf } from './inputs.ts'
 
 /** Declarations of one project, with the graph between them. Pure: loading files is the command line's work. */
 export class Project {
@@ -43,22 +46,6 @@ export class Project {
   readers(name: string): Dataset[] {
     return this.order.filter((dataset) => inputsOf(dataset).some((input) => input.name === name))
   }
-}
-
-/** The datasets a dataset is computed from. */
-export function inputsOf(dataset: Dataset): Dataset[] {
-  return dataset.kind === 'table' ? dataset.sql.datasets : []
-}
-
-/** The datasets a dataset's checks look at beside itself. */
-export function checkInputsOf(dataset: Dataset): Dataset[] {
-  const found = new Set<Dataset>()
-  for (const check of dataset.checks) {
-    if (check.rule === 'sumEquals' || check.rule === 'reference') found.add(check.dataset)
-    if (check.rule === 'sql' || check.rule === 'predicate') for (const used of check.sql.datasets) found.add(used)
-  }
-  found.delete(dataset)
-  return [...found]
 }
 
 /** Depth-first order over inputs and check inputs. A cycle is cut here and reported by the rules. */

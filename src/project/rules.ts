@@ -1,10 +1,11 @@
-import { durationMs } from '../base/duration.ts'
+import { durationMs, parseDuration } from '../base/duration.ts'
 import { MillraceError } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
-import { type Check, checkName } from './check.ts'
-import type { ColumnType, Field } from './columns.ts'
+import { type Local, checkCheck } from './check-rules.ts'
+import type { Field } from './columns.ts'
 import { type Dataset, type Declaration, isPortableName } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
+import { checkInputsOf, inputsOf } from './inputs.ts'
 import type { Place } from './place.ts'
 import type { Source } from './source.ts'
 import type { PartitionBy, Stream } from './stream.ts'
@@ -59,7 +60,7 @@ export function checkDeclarations(declarations: readonly Declaration[]): Millrac
 }
 
 /** Collects the problems of one declaration. */
-class Reporter {
+class Reporter implements Local {
   readonly about: Declaration
   readonly problems: MillraceError[]
   constructor(about: Declaration, problems: MillraceError[]) {
@@ -119,7 +120,15 @@ function checkStream(stream: Stream, local: Reporter): void {
     local.duration(stream.unique.horizon, 'unique.horizon')
     if (stream.time === undefined)
       local.report('bad-unique', 'unique has a horizon but the stream has no time column.', "Declare time: 'column'.")
+    else if ((parseDuration(stream.lateness ?? '0 s') ?? 0) > (parseDuration(stream.unique.horizon) ?? Infinity))
+      local.report(
+        'bad-unique',
+        `unique looks back ${stream.unique.horizon}, which is less than the lateness of ${stream.lateness}.`,
+        'Make the horizon at least as long as the lateness: a late record could not be told from a duplicate.',
+      )
   }
+  if (stream.unique?.columns.length === 0)
+    local.report('bad-unique', 'unique names no column.', 'Name the columns that identify an event, or leave it out.')
   if (stream.lateness !== undefined) local.duration(stream.lateness, 'lateness')
   if (stream.retention !== undefined) local.duration(stream.retention, 'retention')
   if (!Number.isInteger(stream.partitions) || stream.partitions < 1 || stream.partitions > 64) {
@@ -180,15 +189,22 @@ function checkTable(table: Table, local: Reporter): void {
       )
     }
   }
+  if (materialization.kind === 'key' && materialization.columns.length === 0)
+    local.report('bad-key', 'key names no column.', 'Name the columns that identify a row.')
   if (!table.fields) return
+  const own = [...table.fields, ...(materialization.kind === 'interval' ? [intervalField(materialization.unit)] : [])]
+  for (const partition of table.partitionBy) checkPartition(partition, own, timeColumn(table), local)
   if (materialization.kind === 'key') {
     for (const name of materialization.columns) local.column(name, table.fields, 'key')
     if (materialization.version !== undefined) local.column(materialization.version, table.fields, 'version')
     if (materialization.deleted !== undefined) local.column(materialization.deleted, table.fields, 'deleted')
   }
-  const fields =
-    materialization.kind === 'interval' ? [...table.fields, intervalField(materialization.unit)] : table.fields
-  for (const check of table.checks) checkCheck(check, table, fields, local)
+  for (const check of table.checks) checkCheck(check, table, own, local)
+}
+
+/** The column that gives a table's rows a time: that of its interval. */
+export function timeColumn({ materialization }: Table): string | undefined {
+  return materialization.kind === 'interval' ? materialization.unit : undefined
 }
 
 /** The column an interval table gets: the start of its interval. */
@@ -230,105 +246,6 @@ function checkEndpoint(endpoint: Endpoint, local: Reporter): void {
   }
 }
 
-/** What checks of a dataset say about columns; tables without declared columns are looked at once their SQL is bound. */
-export function checkCheck(
-  check: Check,
-  dataset: Dataset,
-  fields: readonly Field[],
-  local: { column: Reporter['column']; report: Reporter['report'] },
-): void {
-  const what = `check ${checkName(check)}`
-  if (check.on === 'row' && dataset.kind === 'table') {
-    local.report(
-      'bad-check',
-      `${what} is a row check; tables take dataset checks.`,
-      'Put it on the stream, or use check.sql to find offending rows.',
-    )
-    return
-  }
-  switch (check.rule) {
-    case 'rowCount':
-    case 'freshness':
-    case 'sql':
-    case 'predicate':
-      return
-    case 'unique':
-      for (const name of check.columns) local.column(name, fields, what)
-      return
-    case 'matches':
-      if (
-        local.column(check.column, fields, what) &&
-        fields.find((f) => f.name === check.column)!.type.kind !== 'string'
-      ) {
-        local.report(
-          'bad-check',
-          `${what} needs a string column.`,
-          'Use check.predicate for other types.',
-          check.column,
-        )
-      }
-      return
-    case 'range':
-    case 'oneOf':
-      if (local.column(check.column, fields, what))
-        checkValues(
-          check,
-          fields.find((field) => field.name === check.column)!,
-          what,
-          local,
-        )
-      return
-    default:
-      local.column(check.column, fields, what)
-  }
-}
-
-function checkValues(
-  check: Extract<Check, { rule: 'range' | 'oneOf' }>,
-  field: Field,
-  what: string,
-  local: Pick<Reporter, 'report'>,
-): void {
-  const values = check.rule === 'oneOf' ? check.values : [check.min, check.max].filter((bound) => bound !== undefined)
-  if (values.length === 0)
-    local.report(
-      'bad-check',
-      `${what} has nothing to compare with.`,
-      check.rule === 'oneOf' ? 'Give at least one value.' : 'Give min, max or both.',
-      field.name,
-    )
-  const wanted = COMPARED_WITH[field.type.kind]
-  const wrong = values.find((value) => !wanted?.fits(value))
-  if (wrong !== undefined)
-    local.report(
-      'bad-check',
-      `${what} compares a ${field.type.kind} with ${JSON.stringify(wrong)}.`,
-      wanted ? `Give ${wanted.what}.` : 'Use check.predicate for other types.',
-      field.name,
-    )
-}
-
-const NUMBER = {
-  what: 'a number, or its digits as text',
-  fits: (value: string | number) => String(value).trim() !== '' && Number.isFinite(Number(value)),
-}
-/** What values of a type can be compared with in a check. */
-const COMPARED_WITH: Partial<Record<ColumnType['kind'], { what: string; fits(value: string | number): boolean }>> = {
-  string: { what: 'text', fits: (value) => typeof value === 'string' },
-  int: NUMBER,
-  long: NUMBER,
-  double: NUMBER,
-  decimal: NUMBER,
-  date: {
-    what: "a date such as '2026-01-31'",
-    fits: (value) => /^\d{4}-\d{2}-\d{2}$/.test(String(value)) && !Number.isNaN(Date.parse(String(value))),
-  },
-  timestamp: {
-    what: "an ISO 8601 time such as '2026-01-31T12:00:00Z'",
-    fits: (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value)),
-  },
-}
-
 function checkReferences(declaration: Declaration, known: ReadonlySet<Declaration>, local: Reporter): void {
   const used = declaration.kind === 'stream' ? [] : declaration.sql.datasets
   const all =
@@ -356,21 +273,11 @@ function checkCycle(start: Dataset, local: Reporter): void {
   const seen = new Set<Dataset>()
   const visit = (dataset: Dataset): boolean => {
     path.push(dataset.name)
-    for (const input of dataset.kind === 'table' ? dataset.sql.datasets : []) {
+    for (const input of [...inputsOf(dataset), ...checkInputsOf(dataset)]) {
       if (input === start) return true
-      if (!seen.has(input)) {
-        seen.add(input)
-        if (visit(input)) return true
-      }
-    }
-    for (const check of dataset.checks) {
-      if (check.rule === 'sumEquals' || check.rule === 'reference') {
-        if (check.dataset === start && dataset !== start) return true
-        if (!seen.has(check.dataset) && check.dataset !== start) {
-          seen.add(check.dataset)
-          if (visit(check.dataset)) return true
-        }
-      }
+      if (seen.has(input)) continue
+      seen.add(input)
+      if (visit(input)) return true
     }
     path.pop()
     return false
@@ -387,14 +294,6 @@ function checkCycle(start: Dataset, local: Reporter): void {
 function checkFields(fields: readonly Field[], local: Reporter): void {
   if (fields.length === 0) local.report('no-columns', `'${local.about.name}' has no columns.`, 'Declare at least one.')
   for (const field of fields) {
-    if (!isPortableName(field.name)) {
-      local.report(
-        'bad-name',
-        `column '${field.name}' is not a usable name.`,
-        'Use lower-case letters, digits and underscores, starting with a letter, at most 63.',
-        field.name,
-      )
-    }
     if ((RESERVED_COLUMNS as readonly string[]).includes(field.name))
       local.report(
         'reserved-column',
@@ -402,39 +301,63 @@ function checkFields(fields: readonly Field[], local: Reporter): void {
         'Choose another name.',
         field.name,
       )
+    else if (!isPortableName(field.name)) {
+      local.report(
+        'bad-name',
+        `column '${field.name}' is not a usable name.`,
+        'Use lower-case letters, digits and underscores, starting with a letter, at most 63.',
+        field.name,
+      )
+    }
   }
 }
 
-function checkPartition(
-  partition: PartitionBy,
+/** What a partitioning says about columns; tables without declared columns are looked at once their SQL is bound. */
+export function checkPartition(
+  declared: PartitionBy,
   fields: readonly Field[],
   time: string | undefined,
-  local: Reporter,
+  local: Local,
 ): void {
-  if (typeof partition === 'string') {
-    if (time === undefined)
-      local.report('bad-partition', `partitionBy '${partition}' needs a time column.`, "Declare time: 'column'.")
+  if (typeof declared === 'string' && time === undefined) {
+    local.report(
+      'bad-partition',
+      `partitionBy '${declared}' needs a time column.`,
+      "Declare time: 'column' of a stream, or the interval of a table; or partition by { column, by }.",
+    )
     return
   }
+  const partition = typeof declared === 'string' ? { column: time!, by: declared } : declared
   if (!local.column(partition.column, fields, 'partitionBy')) return
   const { kind } = fields.find((f) => f.name === partition.column)!.type
-  const timed = ['year', 'month', 'day', 'hour'].includes(partition.by)
-  if (timed && kind !== 'timestamp' && !(kind === 'date' && partition.by !== 'hour')) {
+  if (!PARTITIONED_BY[partition.by].includes(kind))
     local.report(
       'bad-partition',
       `column '${partition.column}' is ${kind}; it cannot be partitioned by ${partition.by}.`,
-      'Use a timestamp or date column.',
+      `${partition.by} takes ${PARTITIONED_BY[partition.by].join(', ')}.`,
       partition.column,
     )
-  }
-  if (!timed && ['double', 'boolean', 'json', 'list', 'struct'].includes(kind)) {
+  const size = partition.by === 'bucket' ? partition.count : partition.by === 'truncate' ? partition.width : 1
+  if (!Number.isInteger(size) || size < 1)
     local.report(
       'bad-partition',
-      `column '${partition.column}' is ${kind}; it cannot be partitioned by ${partition.by}.`,
-      'Use a string, integer, decimal, date or timestamp column.',
+      `column '${partition.column}' is partitioned by ${partition.by} ${size}.`,
+      'Use a whole number of at least 1.',
       partition.column,
     )
-  }
+}
+
+const TIMES = ['date', 'timestamp'] as const
+const TEXTS_AND_NUMBERS = ['string', 'int', 'long', 'decimal'] as const
+/** Types of columns that can be laid out so: what Iceberg allows. */
+const PARTITIONED_BY: Record<Exclude<PartitionBy, string>['by'], readonly string[]> = {
+  identity: [...TEXTS_AND_NUMBERS, ...TIMES, 'boolean'],
+  year: TIMES,
+  month: TIMES,
+  day: TIMES,
+  hour: ['timestamp'],
+  bucket: [...TEXTS_AND_NUMBERS, ...TIMES],
+  truncate: TEXTS_AND_NUMBERS,
 }
 
 function checkSource(source: Source, fields: readonly Field[], local: Reporter): void {

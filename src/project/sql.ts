@@ -66,6 +66,15 @@ export class SqlTemplate {
   }
 }
 
+/** The value, if it is a template. Throws `invalid`/`not-sql`: a text would have no dependencies. */
+export function templateOf(value: unknown, what: string): SqlTemplate {
+  if (typeof value === 'object' && value !== null && 'strings' in value && 'parts' in value) return value as SqlTemplate
+  const found = typeof value === 'string' ? 'a text' : value === undefined ? 'missing' : `a ${typeof value}`
+  throw new MillraceError('invalid', 'not-sql', `${what}: its SQL is ${found}.`, {
+    hint: "Write it as a template: sql`select … from ${dataset}` (import { sql } from 'millrace').",
+  })
+}
+
 function isDataset(part: SqlPart): part is Dataset {
   return typeof part === 'object' && 'kind' in part && 'name' in part
 }

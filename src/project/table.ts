@@ -2,7 +2,7 @@ import { DECLARED } from './dataset.ts'
 import type { Check } from './check.ts'
 import { type Columns, type Field, fieldsOf } from './columns.ts'
 import { type Place, callerPlace } from './place.ts'
-import type { SqlTemplate } from './sql.ts'
+import { type SqlTemplate, templateOf } from './sql.ts'
 import type { PartitionBy } from './stream.ts'
 
 export type IntervalUnit = 'minute' | 'hour' | 'day' | 'week' | 'month' | 'year'
@@ -79,7 +79,7 @@ export function table(name: string, options: TableOptions): Table {
     kind: 'table',
     name,
     materialization: materializationOf(options),
-    sql: options.sql,
+    sql: templateOf(options.sql, `table '${name}'`),
     fields: options.columns === undefined ? undefined : fieldsOf(options.columns),
     partitionBy:
       options.partitionBy === undefined

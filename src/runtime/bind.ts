@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto'
+import type { DuckDBPreparedStatement } from '@duckdb/node-api'
 import { MillraceError, asMillraceError } from '../base/errors.ts'
 import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import type { Database } from '../engine/duckdb/database.ts'
-import { engineError } from '../engine/duckdb/database.ts'
+import { run } from '../engine/duckdb/database.ts'
 import { columnType, duckdbType } from '../engine/duckdb/types.ts'
 import type { Field } from '../project/columns.ts'
 import { sameType, typeName } from '../project/columns.ts'
 import type { Dataset, Declaration } from '../project/dataset.ts'
 import type { Project } from '../project/project.ts'
-import { checkCheck, intervalField } from '../project/rules.ts'
+import { type Local, checkCheck } from '../project/check-rules.ts'
+import { checkPartition, intervalField, timeColumn } from '../project/rules.ts'
 import type { SqlTemplate } from '../project/sql.ts'
 import type { Table } from '../project/table.ts'
 import { compileGate, streamFields } from '../quality/gate.ts'
@@ -30,6 +32,7 @@ export async function bindProject(project: Project, database: Database): Promise
   const fields = new Map<string, readonly Field[]>()
   const code = new Map<string, string>()
   const empty = (dataset: Dataset) => emptyRelation(fields.get(dataset.name) ?? dataset.fields ?? [])
+  const hasProblem = (dataset: Dataset) => problems.some((problem) => problem.context.dataset === dataset.name)
   for (const dataset of project.order) {
     if (dataset.kind === 'stream') {
       fields.set(dataset.name, streamFields(dataset))
@@ -37,11 +40,12 @@ export async function bindProject(project: Project, database: Database): Promise
       try {
         fields.set(dataset.name, await bindTable(dataset, database, empty))
       } catch (error) {
-        problems.push(locate(error, dataset, 'sql'))
+        // What the declarations say already need not be said again.
+        if (!hasProblem(dataset)) problems.push(locate(error, dataset, 'sql'))
       }
     }
     const own = fields.get(dataset.name)
-    if (own === undefined || problems.some((problem) => problem.context.dataset === dataset.name)) continue
+    if (own === undefined || hasProblem(dataset)) continue
     problems.push(...(await bindChecks(dataset, own, database, empty)))
     code.set(dataset.name, fingerprint(dataset, own))
   }
@@ -64,10 +68,17 @@ async function bindTable(table: Table, database: Database, empty: (dataset: Data
   const found = await describe(database, table.sql.render({ dataset: empty, parameter: quoteLiteral }))
   const { materialization } = table
   const names = found.map((field) => field.name)
-  const repeated = names.find((name, i) => names.indexOf(name) !== i)
+  const lower = names.map((name) => name.toLowerCase())
+  const repeated = names.find((_, i) => lower.indexOf(lower[i]!) !== i)
   if (repeated !== undefined)
     throw new MillraceError('invalid', 'duplicate-column', `The query returns two columns called '${repeated}'.`, {
       hint: 'Name one of them otherwise with AS.',
+    })
+  const unnamed = names.find((name) => !/^[a-z_][a-z0-9_]*$/i.test(name))
+  if (unnamed !== undefined)
+    throw new MillraceError('invalid', 'bad-name', `The query returns a column called '${unnamed}'.`, {
+      hint: 'Name it with AS: letters, digits and underscores.',
+      context: { column: unnamed },
     })
   if (materialization.kind === 'interval' && names.includes(materialization.unit)) {
     throw new MillraceError(
@@ -138,29 +149,14 @@ async function bindChecks(
   empty: (dataset: Dataset) => string,
 ): Promise<MillraceError[]> {
   const problems: MillraceError[] = []
+  // Declared columns have been looked at; those of a query are known only now.
+  const local = dataset.kind === 'table' && dataset.fields === undefined ? reportsOf(dataset, problems) : undefined
+  if (local && dataset.kind === 'table')
+    for (const partition of dataset.partitionBy) checkPartition(partition, fields, timeColumn(dataset), local)
   for (const check of dataset.checks) {
-    if (dataset.kind === 'table' && dataset.fields === undefined) {
-      checkCheck(check, dataset, fields, {
-        report: (code, message, hint, column) =>
-          problems.push(locate(new MillraceError('invalid', code, message, { hint, context: { column } }), dataset)),
-        column: (name, known, what) => {
-          const there = known.some((field) => field.name === name)
-          if (!there)
-            problems.push(
-              locate(
-                new MillraceError(
-                  'invalid',
-                  'unknown-column',
-                  `${what} names column '${name}', which the query does not return.`,
-                  { hint: `It returns ${known.map((f) => f.name).join(', ')}.`, context: { column: name } },
-                ),
-                dataset,
-              ),
-            )
-          return there
-        },
-      })
-    }
+    const before = problems.length
+    if (local) checkCheck(check, dataset, fields, local)
+    if (problems.length > before) continue
     try {
       if (check.rule === 'sql') await describe(database, renderCheck(check.sql, emptyRelation(fields), empty))
       if (check.rule === 'predicate')
@@ -186,9 +182,23 @@ async function bindChecks(
     const mapped = dataset.sources.flatMap((source) =>
       Object.entries(source.map ?? {}).filter(([, from]) => typeof from !== 'string'),
     )
-    if (mapped.length > 0 || dataset.checks.length > 0) problems.push(...(await bindGate(dataset, database, empty)))
+    if (problems.length === 0 && (mapped.length > 0 || dataset.checks.length > 0))
+      problems.push(...(await bindGate(dataset, database, empty)))
   }
   return problems
+}
+
+/** Takes down what is wrong with columns that a query returns. */
+function reportsOf(dataset: Dataset, problems: MillraceError[]): Local {
+  const report: Local['report'] = (code, message, hint, column) =>
+    problems.push(locate(new MillraceError('invalid', code, message, { hint, context: { column } }), dataset))
+  const column: Local['column'] = (name, fields, what) => {
+    if (fields.some((field) => field.name === name)) return true
+    const message = `${what} names column '${name}', which the query does not return.`
+    report('unknown-column', message, `It returns ${fields.map((field) => field.name).join(', ')}.`, name)
+    return false
+  }
+  return { report, column }
 }
 
 async function bindGate(
@@ -214,13 +224,11 @@ export function renderCheck(template: SqlTemplate, self: string, relation: (data
 /** Columns and types of a query. Throws invalid/bad-sql, or invalid/bad-type for a type that tables cannot hold. */
 export async function describe(database: Database, sql: string): Promise<Field[]> {
   return database.use(async (connection) => {
-    let result
-    try {
-      result = await connection.run(`SELECT * FROM (${sql}) LIMIT 0`)
-    } catch (error) {
-      throw engineError(error, sql)
-    }
-    return result.columnNames().map((name, i) => {
+    const { result, names } = await run(sql, async () => ({
+      result: await connection.run(`SELECT * FROM (${sql}) LIMIT 0`),
+      names: columnNames(await connection.prepare(sql)),
+    }))
+    return names.map((name, i) => {
       const type = columnType(result.columnType(i))
       if (!type)
         throw new MillraceError(
@@ -232,6 +240,13 @@ export async function describe(database: Database, sql: string): Promise<Field[]
       return { name, type, nullable: true }
     })
   })
+}
+
+/** The names as the query gives them: of two alike a subquery would call one otherwise. */
+function columnNames(statement: DuckDBPreparedStatement): string[] {
+  const names = Array.from({ length: statement.columnCount }, (_, i) => statement.columnName(i))
+  statement.destroySync()
+  return names
 }
 
 export function emptyRelation(fields: readonly Field[]): string {

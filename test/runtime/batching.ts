@@ -80,7 +80,7 @@ export async function retail(step: number): Promise<Sale[]> {
       const fields = line.split(',')
       // Descriptions with a comma are in quotes: these few lines are left out.
       if (i % step !== 0 || fields.length !== 8) return
-      const [invoice, stock_code, , quantity, ordered_at, unit_price, customer, country] = fields as string[]
+      const [invoice, stock_code, , quantity, ordered_at, unit_price, customer, country] = fields
       all.push({
         invoice: invoice!,
         stock_code: stock_code!,
@@ -135,11 +135,11 @@ export interface Arrival {
   /** How far records are out of order, as a share of the lateness. */
   readonly disorder: number
   /** Requests, each with the share of what is left that it takes, and what happens after it. */
-  readonly requests: readonly { readonly share: number; readonly then: Then }[]
+  readonly requests: readonly { readonly share: number; readonly next: Next }[]
 }
 
 /** What happens after a request: nothing, the platform catches up, it is stopped, or killed with the next request under way … */
-type Then = 'go on' | 'settle' | 'drain' | 'stop' | 'kill' | 'kill while sending' | 'send again' | 'compact' | 'replay'
+type Next = 'go on' | 'settle' | 'drain' | 'stop' | 'kill' | 'kill while sending' | 'send again' | 'compact' | 'replay'
 
 export const arrivals: fc.Arbitrary<Arrival> = fc.record({
   seed: fc.integer({ min: 1, max: 2 ** 31 }),
@@ -150,7 +150,7 @@ export const arrivals: fc.Arbitrary<Arrival> = fc.record({
   requests: fc.array(
     fc.record({
       share: fc.double({ min: 0.01, max: 0.6, noNaN: true }),
-      then: fc.constantFrom<Then>(
+      next: fc.constantFrom<Next>(
         'go on',
         'go on',
         'settle',
@@ -181,10 +181,10 @@ export async function expectLaw(
   }
   const sent = arranged(input, arrival, random)
   const requests = split(sent, arrival, random)
-  for (const [i, { records, then }] of requests.entries()) {
+  for (const [i, { records, next }] of requests.entries()) {
     const batch = batchOf(records, { key: `request-${i}` })
     await runtime.append('sales', batch)
-    switch (then) {
+    switch (next) {
       case 'go on':
         break
       case 'settle':
@@ -203,9 +203,10 @@ export async function expectLaw(
         break
       case 'kill while sending': {
         // Nobody knows whether it arrived: the client sends it again with the same key.
-        const next = requests[i + 1]
+        const following = requests[i + 1]
         const answer =
-          next && runtime.append('sales', batchOf(next.records, { key: `request-${i + 1}` })).catch(() => undefined)
+          following &&
+          runtime.append('sales', batchOf(following.records, { key: `request-${i + 1}` })).catch(() => undefined)
         await home.crash(runtime)
         await answer
         await open()
@@ -248,13 +249,13 @@ function arranged(input: readonly Sale[], { repeated, disorder }: Arrival, rando
     .map(({ sale }) => sale)
 }
 
-function split(sent: readonly Sale[], { requests }: Arrival, random: () => number): { records: Sale[]; then: Then }[] {
-  const parts: { records: Sale[]; then: Then }[] = []
+function split(sent: readonly Sale[], { requests }: Arrival, random: () => number): { records: Sale[]; next: Next }[] {
+  const parts: { records: Sale[]; next: Next }[] = []
   let at = 0
   for (let i = 0; at < sent.length; i++) {
-    const { share, then } = requests[i] ?? { share: 1, then: 'go on' as const }
+    const { share, next } = requests[i] ?? { share: 1, next: 'go on' as const }
     const size = Math.max(1, Math.floor((sent.length - at) * (i >= requests.length ? 1 : share * random())))
-    parts.push({ records: sent.slice(at, at + size), then })
+    parts.push({ records: sent.slice(at, at + size), next })
     at += size
   }
   return parts
