@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto'
-import type { DuckDBPreparedStatement } from '@duckdb/node-api'
 import { MillraceError, asMillraceError } from '../base/errors.ts'
 import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import type { Database } from '../engine/duckdb/database.ts'
-import { run } from '../engine/duckdb/database.ts'
-import { columnType, duckdbType } from '../engine/duckdb/types.ts'
+import { describe } from '../engine/duckdb/describe.ts'
+import { duckdbType } from '../engine/duckdb/types.ts'
 import type { Field } from '../project/columns.ts'
 import { sameType, typeName } from '../project/columns.ts'
 import type { Dataset, Declaration } from '../project/dataset.ts'
@@ -219,34 +218,6 @@ async function bindGate(
 /** A check's query, with the dataset under check as `this`. */
 export function renderCheck(template: SqlTemplate, self: string, relation: (dataset: Dataset) => string): string {
   return `WITH this AS (SELECT * FROM ${self}) ${template.render({ dataset: relation, parameter: quoteLiteral })}`
-}
-
-/** Columns and types of a query. Throws invalid/bad-sql, or invalid/bad-type for a type that tables cannot hold. */
-export async function describe(database: Database, sql: string): Promise<Field[]> {
-  return database.use(async (connection) => {
-    const { result, names } = await run(sql, async () => ({
-      result: await connection.run(`SELECT * FROM (${sql}) LIMIT 0`),
-      names: columnNames(await connection.prepare(sql)),
-    }))
-    return names.map((name, i) => {
-      const type = columnType(result.columnType(i))
-      if (!type)
-        throw new MillraceError(
-          'invalid',
-          'bad-type',
-          `Column '${name}' has type ${result.columnType(i).toString()}, which no table can hold.`,
-          { hint: 'Cast it, for example to varchar.', context: { column: name } },
-        )
-      return { name, type, nullable: true }
-    })
-  })
-}
-
-/** The names as the query gives them: of two alike a subquery would call one otherwise. */
-function columnNames(statement: DuckDBPreparedStatement): string[] {
-  const names = Array.from({ length: statement.columnCount }, (_, i) => statement.columnName(i))
-  statement.destroySync()
-  return names
 }
 
 export function emptyRelation(fields: readonly Field[]): string {
