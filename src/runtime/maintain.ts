@@ -45,7 +45,10 @@ export async function maintain(runtime: Runtime, options: MaintainOptions): Prom
     const tables = [runtime.lakeTable(dataset.name), ...(runner?.quarantine ? [runner.quarantine] : [])]
     for (const table of tables) {
       if (options.signal?.aborted) return reports
-      const { files, into } = await compact(runtime, table, options)
+      // Beside a replay or a refresh, each would take away the files the other works on.
+      const { files, into } = await (runner ?? runtime.tables.get(dataset.name)!).rewriting(() =>
+        compact(runtime, table, options),
+      )
       const expired = await expireSnapshots(table, retentionOf(runtime, table))
       const orphans = options.orphanAgeMs === undefined ? [] : await removeOrphans(table, options.orphanAgeMs)
       reports.push({

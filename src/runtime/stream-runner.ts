@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
-import type { LakeTable, Snapshot } from '../lake/table.ts'
+import type { Commit, LakeTable, Snapshot } from '../lake/table.ts'
 import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.ts'
 import { routeLines } from '../log/route.ts'
 import type { Stream } from '../project/stream.ts'
@@ -97,6 +97,7 @@ export class StreamRunner {
   #committed: Committed
   readonly #restored = new Set<number>()
   readonly #commits = new SerialQueue()
+  readonly #rewrites = new SerialQueue()
   readonly #wake: (() => void)[] = []
   readonly #lanes: Promise<void>[] = []
   #stopping = new AbortController()
@@ -226,8 +227,8 @@ export class StreamRunner {
     const ends = this.#options.log.partitions.map((partition) => partition.end)
     while (!this.failure && this.#positions.some((position, i) => position < ends[i]!))
       await new Promise<void>((resolve) => this.#wake.push(resolve))
-    if (this.failure) throw this.failure
     await this.commit()
+    if (this.failure) throw this.failure
   }
 
   async #runLane(partition: PartitionLog): Promise<void> {
@@ -269,8 +270,16 @@ export class StreamRunner {
   }
 
   /** Runs work while no lane gates and everything gated is committed. Appends go on meanwhile. */
-  async exclusively<T>(work: () => Promise<T>): Promise<T> {
-    while (this.#paused) await this.#paused
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    return this.rewriting(() => this.#exclusively(work))
+  }
+
+  /** Runs work that takes files out of the stream's tables, or needs them to stay, while no other such work runs. Lanes go on. */
+  rewriting<T>(work: () => Promise<T>): Promise<T> {
+    return this.#rewrites.run(work)
+  }
+
+  async #exclusively<T>(work: () => Promise<T>): Promise<T> {
     let resume = () => {}
     this.#paused = new Promise((resolve) => (resume = resolve))
     try {
@@ -387,23 +396,25 @@ export class StreamRunner {
     return this.#commits.run(async () => {
       this.#commitTimer = undefined
       const landed = [...this.#landed]
-      if (landed.length === 0 || this.failure?.kind === 'corrupt') return
-      const { table, audited, log, clock } = this.#options
+      if (landed.length === 0 || this.failure) return
+      const { table, log, clock } = this.#options
       const offsets = [...this.#committed.offsets]
       for (const { partition, to } of landed) offsets[partition] = to
       const counts = landed.reduce((sum, l) => addCounts(sum, l.counts), this.#committed.counts)
       const committed = { ...this.#committed, offsets, counts }
       const summary = recordSummary(this.#record(committed))
-      const refused = landed.flatMap((l) => l.quarantineFiles)
-      if (refused.length > 0) await this.#refuse(refused, summary)
-      const accepted = landed.flatMap((l) => l.files)
-      const snapshot = await table.commit({
+      const append = (to: LakeTable, files: readonly WrittenFile[]): Commit => ({
         operation: 'append',
-        add: toDataFiles(table, accepted),
+        add: toDataFiles(to, files),
         remove: [],
         summary,
-        ...(audited ? { ref: CANDIDATE } : {}),
       })
+      const refused = landed.flatMap((l) => l.quarantineFiles)
+      const accepted = landed.flatMap((l) => l.files)
+      const snapshot = await this.#commitBoth(
+        append(table, accepted),
+        refused.length > 0 ? append(this.#quarantine!, refused) : undefined,
+      )
       this.#committed = committed
       this.#landed.splice(0, landed.length)
       this.#hotVersion++
@@ -414,9 +425,19 @@ export class StreamRunner {
     })
   }
 
-  async #refuse(files: readonly WrittenFile[], summary: Record<string, string>): Promise<void> {
-    const quarantine = this.#quarantine!
-    await quarantine.commit({ operation: 'append', add: toDataFiles(quarantine, files), remove: [], summary })
+  /**
+   * Commits quarantine, if any, then the rows. When the second fails the quarantine is ahead, which is mended on open and
+   * only there: the stream ends, for whatever it committed next would rest on a quarantine that is not its own.
+   */
+  async #commitBoth(rows: Commit, refused: Commit | undefined): Promise<Snapshot> {
+    const { table, audited } = this.#options
+    try {
+      if (refused) await (await this.quarantineTable()).commit(refused)
+      return await table.commit({ ...rows, ...(audited ? { ref: CANDIDATE } : {}) })
+    } catch (error) {
+      this.#fail(asMillraceError(error))
+      throw error
+    }
   }
 
   #record({ offsets, counts, replays, superseded }: Committed): StepRecord {
@@ -457,16 +478,17 @@ export class StreamRunner {
    * commit of the rows decides: quarantine that is ahead of it after a crash is taken back.
    */
   async replace(change: Replacement): Promise<Snapshot> {
-    const { table, audited, log } = this.#options
+    const { log } = this.#options
     const committed: Committed = { ...this.#committed, ...change.committed, replays: this.#committed.replays + 1 }
     const summary = recordSummary(this.#record(committed))
     const { add, remove, quarantineAdd, quarantineRemove } = change
-    if (quarantineAdd.length + quarantineRemove.length > 0) {
-      const quarantine = await this.quarantineTable()
-      await quarantine.commit({ operation: 'overwrite', add: quarantineAdd, remove: quarantineRemove, summary })
-    }
-    const ref = audited ? { ref: CANDIDATE } : {}
-    const snapshot = await table.commit({ operation: 'overwrite', add, remove, summary, ...ref })
+    const overwrite = { operation: 'overwrite', summary } as const
+    const snapshot = await this.#commitBoth(
+      { ...overwrite, add, remove },
+      quarantineAdd.length + quarantineRemove.length > 0
+        ? { ...overwrite, add: quarantineAdd, remove: quarantineRemove }
+        : undefined,
+    )
     this.#committed = committed
     committed.offsets.forEach((offset, i) => (this.#positions[i] = offset))
     this.#restored.clear()

@@ -84,6 +84,11 @@ export class TableRunner {
     return this.#steps.run(() => this.#refresh(range))
   }
 
+  /** Runs work that takes files out of the table while no step runs. */
+  rewriting<T>(work: () => Promise<T>): Promise<T> {
+    return this.#steps.run(work)
+  }
+
   async #refresh(range: RefreshRange): Promise<RefreshResult> {
     const { table, lakeTable, code } = this.#options
     const pins = this.#pin()
