@@ -51,10 +51,11 @@ function outputOf(stream: NodeJS.WriteStream): Output {
     write: (text) => void stream.write(text),
     isTerminal: stream.isTTY === true,
     get columns() {
-      return stream.isTTY ? stream.columns : Infinity
+      // A terminal that does not know its size says 0.
+      return (stream.isTTY && stream.columns) || Infinity
     },
     get rows() {
-      return stream.isTTY ? stream.rows : Infinity
+      return (stream.isTTY && stream.rows) || Infinity
     },
     style: (style, plain) => styleText(style, plain, { stream }),
   }
