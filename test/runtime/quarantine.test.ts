@@ -237,4 +237,24 @@ test('verify finds a row that was changed, one that is missing and one that is t
   await tamper('total', `SELECT * FROM tampered UNION ALL SELECT * FROM tampered`)
   expect(await verify(runtime, 'total')).toMatchObject({ equal: false, published: 2, recomputed: 1 })
   expect(statusOf(runtime, 'events').state).toBe('ok')
+
+  // Of rows that are alike, how many there are counts too.
+  const plain = stream('plain', { columns: { n: t.int() } })
+  await home.stop(runtime)
+  const other = await home.open([plain])
+  await send(other, 'plain', [{ n: 1 }, { n: 1 }])
+  await other.settle()
+  const lakeTable = other.lakeTable('plain')
+  const [file] = await lakeTable.files(lakeTable.snapshot()!)
+  await other.database.execute(`CREATE TABLE one AS SELECT * FROM read_parquet('${file!.path}') LIMIT 1`)
+  await other.database.execute(
+    `COPY one TO '${file!.path}' (FORMAT parquet, FIELD_IDS {n: 1, _partition: 2, _offset: 3})`,
+  )
+  expect(await verify(other, 'plain')).toMatchObject({
+    equal: false,
+    published: 1,
+    recomputed: 2,
+    missing: 1,
+    extra: 0,
+  })
 })

@@ -142,6 +142,12 @@ describe('files that change', () => {
       await directly(home, 'SELECT file, line, rule FROM line WHERE rule IS NOT NULL ORDER BY ALL'),
     )
     for (const { name } of SHOP) expect(await verify(runtime, name), name).toMatchObject({ equal: true })
+    // All of it belongs to another day: the day it was of has no rows any more.
+    const day = FILES[1]!.slice(0, 10)
+    await rewrite(home, FILES[1]!, (all) => all.map((line) => line.replace(day, '2010-12-24')))
+    await runtime.settle()
+    expect(await query(runtime, `SELECT * FROM {daily_revenue} WHERE day = '${day}'`)).toEqual([])
+    await expectEqualToFiles(runtime, home)
     // And back again.
     await deliver(home, FILES.slice(1, 2))
     await runtime.settle()
