@@ -195,7 +195,9 @@ describe('Parquet', () => {
       ['part', 'other'],
     )
     expect(
-      files.map(({ partitionValues, records }) => [partitionValues['part'], partitionValues['other'], records]).sort(),
+      files
+        .map(({ partitionValues, records }) => [partitionValues['part'], partitionValues['other'], records])
+        .toSorted((a, b) => String(a).localeCompare(String(b))),
     ).toEqual([
       ['0', 'a/b=c', 2],
       ['1', null, 1],
