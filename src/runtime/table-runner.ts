@@ -268,7 +268,8 @@ export class TableRunner {
         continue
       }
       const isDate = pin.table.fields.find((field) => field.name === time)!.type.kind === 'date'
-      const [from, to] = isDate ? [sqlDate(startMs), sqlDate(endMs)] : [sqlTimestamp(startMs), sqlTimestamp(endMs)]
+      const bound = isDate ? firstDate : sqlTimestamp
+      const [from, to] = [bound(startMs), bound(endMs)]
       const files = pin.snapshot
         ? await pin.table.files(pin.snapshot, [
             { column: time, op: '>=', value: from },
@@ -351,6 +352,13 @@ export function timeOf(dataset: Dataset): string | undefined {
   if (dataset.kind === 'stream') return dataset.time
   return dataset.materialization.kind === 'interval' ? dataset.materialization.unit : undefined
 }
+
+/** The first date whose midnight is not before a moment. A date lies in the interval of its midnight, an hour's too. */
+function firstDate(ms: number): string {
+  return sqlDate(Math.ceil(ms / DAY_MS) * DAY_MS)
+}
+
+const DAY_MS = 86_400_000
 
 function intervalText(unit: IntervalUnit, ms: number): string {
   return unit === 'minute' || unit === 'hour' ? sqlTimestamp(ms) : sqlDate(ms)

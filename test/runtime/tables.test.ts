@@ -132,6 +132,33 @@ describe('interval tables', () => {
     },
   )
 
+  test.each(['hour', 'day', 'month'] as const)('%s: a date lies in the interval of its midnight', async (unit) => {
+    const visits = stream('visits', { columns: { id: t.string(), day: t.date() }, time: 'day' })
+    const perDay = table('per_day', { interval: 'day', sql: sql`select count(*) as n from ${visits}` })
+    const per = table('per', { interval: unit, sql: sql`select count(*) as visits from ${visits}` })
+    const again = table('again', { interval: unit, sql: sql`select sum(n) as visits from ${perDay}` })
+    const home = await Home.make()
+    const runtime = await home.open([visits, perDay, per, again])
+    await send(
+      runtime,
+      'visits',
+      ['2026-01-31', '2026-01-31', '2026-02-01', '1969-12-31'].map((day, i) => ({ id: `v${i}`, day })),
+    )
+    await runtime.settle()
+    const type = unit === 'hour' ? 'TIMESTAMP' : 'DATE'
+    const expected = await query(
+      runtime,
+      `SELECT date_trunc('${unit}', day)::${type} AS start, count(*)::INT AS visits FROM {visits} GROUP BY 1 ORDER BY 1`,
+    )
+    for (const name of ['per', 'again']) {
+      expect(
+        await query(runtime, `SELECT ${unit} AS start, visits::INT AS visits FROM {${name}} ORDER BY 1`),
+        name,
+      ).toEqual(expected)
+    }
+    await expectVerified(runtime)
+  })
+
   test('what is read whole, without a time, makes all intervals due', async () => {
     const home = await Home.make()
     const runtime = await home.open([events, rates, weighted])
