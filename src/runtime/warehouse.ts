@@ -1,4 +1,4 @@
-import type { MillraceError } from '../base/errors.ts'
+import { asMillraceError } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import { parquetRelation } from '../engine/duckdb/parquet.ts'
@@ -7,6 +7,7 @@ import type { Lake } from '../lake/lake.ts'
 import type { PartitionField } from '../lake/partition.ts'
 import { dataFile } from '../lake/stats.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
+import { transformName } from '../lake/transform.ts'
 import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import type { PartitionBy } from '../project/stream.ts'
@@ -30,7 +31,8 @@ export class Warehouse {
 
   /**
    * The table of a dataset with the given columns, made or evolved as needed. A derived table whose columns changed in a
-   * way Iceberg cannot follow is made anew, for it can be recomputed; a stream's is refused.
+   * way Iceberg cannot follow, or whose layout changed, is made anew, for it can be recomputed. A stream's columns are
+   * refused then; its layout stays as it was made.
    */
   async tableOf(dataset: Dataset, fields: readonly Field[]): Promise<LakeTable> {
     const id = { namespace: LAYERS[dataset.kind], name: dataset.name }
@@ -42,14 +44,16 @@ export class Warehouse {
     }
     const found = await this.lake.load(id)
     if (!found) return this.lake.create(id, options)
-    try {
-      await found.evolve(fields)
-      return found
-    } catch (error) {
-      if (dataset.kind === 'stream' || (error as MillraceError).code !== 'incompatible-schema') throw error
-      await this.lake.drop(id)
-      return this.lake.create(id, options)
+    if (dataset.kind === 'stream' || layoutOf(found.partition) === layoutOf(partition)) {
+      try {
+        await found.evolve(fields)
+        return found
+      } catch (error) {
+        if (dataset.kind === 'stream' || asMillraceError(error).code !== 'incompatible-schema') throw error
+      }
     }
+    await this.lake.drop(id)
+    return this.lake.create(id, options)
   }
 
   /** The quarantine table of a stream, made when there is none. */
@@ -106,6 +110,10 @@ export function toDataFiles(table: LakeTable, written: readonly WrittenFile[]): 
 /** Directory that new data files of a table go to. */
 export function dataDirectory(table: LakeTable): string {
   return `${table.location}/data`
+}
+
+function layoutOf(partition: readonly PartitionField[]): string {
+  return partition.map(({ column, transform }) => `${column} ${transformName(transform)}`).join(', ')
 }
 
 function partitionFields(dataset: Dataset): PartitionField[] {

@@ -280,6 +280,29 @@ describe('a table that changes', () => {
     await expectVerified(next)
   })
 
+  test('another layout: the table is made anew, and the same rows are laid out so', async () => {
+    const laidOut = (by: 'day' | 'month' | undefined) =>
+      table('x', {
+        interval: 'day',
+        sql: sql`select count(*) as n from ${events}`,
+        ...(by === undefined ? {} : { partitionBy: by }),
+      })
+    const home = await Home.make()
+    for (const by of ['day', 'month', undefined, 'day', 'day'] as const) {
+      const runtime = await home.open([events, laidOut(by)])
+      if (by === 'day') await send(runtime, 'events', [event(2, 'a', '1.00', 'l1'), event(3, 'a', '1.00', 'l2')])
+      await runtime.settle()
+      const lakeTable = runtime.lakeTable('x')
+      expect(lakeTable.partition.map(({ transform }) => transform.kind)).toEqual(by === undefined ? [] : [by])
+      expect((await lakeTable.files(lakeTable.snapshot()!)).length).toBe(by === 'day' ? 2 : 1)
+      expect(await query(runtime, 'SELECT day::VARCHAR AS day, n::INT AS n FROM {x} ORDER BY day')).toEqual([
+        { day: '2026-03-02', n: 1 },
+        { day: '2026-03-03', n: 1 },
+      ])
+      await home.stop(runtime)
+    }
+  })
+
   test('columns that Iceberg cannot follow: the table is made anew', async () => {
     const home = await Home.make()
     const runtime = await home.open([events, table('x', { sql: sql`select kind as v, amount as w from ${events}` })])
