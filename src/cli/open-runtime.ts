@@ -24,9 +24,9 @@ export interface OpenOptions {
 export async function openRuntime({ project, home, eager, json }: OpenOptions, effects: Effects): Promise<Runtime> {
   const { clock, disk } = effects
   const run = `${new Date(clock.now()).toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${randomBytes(3).toString('hex')}`
-  const onFatal = (error: MillraceError) => {
+  const onFatal = (error: MillraceError, ended: Promise<void>) => {
     reportError(error, effects, json)
-    process.exit(1)
+    void ended.then(() => process.exit(1))
   }
   try {
     return await Runtime.open({ project, dataDirectory: home.data, clock, disk, run, eager, onFatal })

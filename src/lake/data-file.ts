@@ -24,6 +24,6 @@ export interface DataFile {
   readonly splitOffsets?: readonly number[]
   /** The partition spec the file was written under; of files in the table only. */
   readonly specId?: number
-  /** Set it when file and directory are fsynced already: the commit then does not do it again. */
+  /** Set when the file is fsynced already: the commit then does not do it again. */
   readonly synced?: boolean
 }

@@ -180,6 +180,13 @@ export class LakeTable {
     return toSnapshot(snapshot!)
   }
 
+  /** Fsyncs files ahead of their commit, which then is quicker. */
+  async syncAhead(files: readonly DataFile[]): Promise<DataFile[]> {
+    const gate = new Semaphore(FSYNCS_AT_ONCE)
+    await Promise.all(files.map(({ path }) => gate.run(() => this.context.disk.syncFile(path))))
+    return files.map((file) => ({ ...file, synced: true }))
+  }
+
   /**
    * Moves a ref to a snapshot, or drops it. With `expected`, only if the ref is at that snapshot now: else `conflict` /
    * `moved`. This is how an audited branch is published.
@@ -321,11 +328,10 @@ export class LakeTable {
   async #syncData(files: readonly DataFile[]): Promise<void> {
     const { disk } = this.context
     const gate = new Semaphore(FSYNCS_AT_ONCE)
-    const unsynced = files.filter((file) => file.synced !== true)
-    await Promise.all(unsynced.map(({ path }) => gate.run(() => disk.syncFile(path))))
+    await this.syncAhead(files.filter((file) => file.synced !== true))
     // Partition directories are new as well: their names, up to the table's own directory, must last too.
     const directories = new Set<string>()
-    for (const { path } of unsynced) {
+    for (const { path } of files) {
       for (let at = dirname(path); !directories.has(at); at = dirname(at)) {
         directories.add(at)
         if (at === this.location || !at.startsWith(join(this.location, '/'))) break

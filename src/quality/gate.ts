@@ -9,19 +9,23 @@ import { HIDDEN, rawFields, rawLevel } from './raw-fields.ts'
 import { BECAUSE, typed, wellTyped } from './typing.ts'
 
 /**
- * The gate of a stream: SQL that types, checks and fingerprints the records of a micro-batch in one streaming pass.
+ * The gate of a stream: SQL that types, checks and fingerprints the records of a micro-batch, and then judges them.
  *
- * Levels, inside out: raw text fields → cleaned text per column → typed columns → state and fingerprint → the verdict
- * of the lane's `gate` function (the offset of an accepted row, NULL for any other) → accepted rows.
+ * Levels, inside out: raw text fields → cleaned text per column → typed columns → state and fingerprint | the verdict
+ * of the lane's `gate` function (the offset of an accepted row, NULL for any other) → accepted rows. What is left of the
+ * bar depends on the records alone, so batches are prepared at once; what is right of it on the batches before.
  *
  * `gate` is volatile, which keeps the optimizer from pushing the filter below and computing every cast twice.
  */
 export interface Gate {
   /**
-   * The SELECT giving accepted rows of an NDJSON file. DuckDB's fast reader takes a line that breaks off where a value
-   * should follow, such as `{"a":`, together with the next, and spoils that one for itself; the exact reader does not.
+   * The SELECT giving the records of an NDJSON file in their order: typed, checked, fingerprinted. DuckDB's fast reader
+   * takes a line that breaks off where a value should follow, such as `{"a":`, together with the next, and spoils that
+   * one for itself; the exact reader does not.
    */
-  select(file: string, partition: number, exact: boolean): string
+  prepare(file: string, exact: boolean): string
+  /** The SELECT giving the accepted rows among prepared records, a table or subquery. */
+  judge(prepared: string, partition: number): string
   /** A SELECT giving, per record of an NDJSON file and in its order, its failures as a list of [rule, reason]. Without a file: to bind only. */
   diagnose(file?: string): string
   /** Two 64-bit fingerprint halves of the unique key over typed columns; undefined without one. */
@@ -77,11 +81,18 @@ export function compileGate(
   const [first, second] = fingerprint ?? ['0::UBIGINT', '0::UBIGINT']
   return {
     fingerprint,
-    select(file, partition, exact) {
+    prepare(file, exact) {
+      const columns = [
+        ...stream.fields.map((field) => quoteIdentifier(field.name)),
+        ...(stream.unknown === 'keep' ? ['"_extra"'] : []),
+      ]
+      return `SELECT ${columns.join(', ')}, ${state} AS "$state", ${first} AS "$first", ${second} AS "$second", ${time} AS "$time" FROM (${typedColumns(file, exact)})`
+    },
+    judge(prepared, partition) {
       const columns = streamFields(stream).map((field) =>
         field.name === '_partition' ? `${partition} AS "_partition"` : quoteIdentifier(field.name),
       )
-      return `SELECT ${columns.join(', ')} FROM (SELECT *, gate(${state}, ${first}, ${second}, ${time}) AS "_offset" FROM (${typedColumns(file, exact)})) WHERE "_offset" IS NOT NULL`
+      return `SELECT ${columns.join(', ')} FROM (SELECT *, gate("$state", "$first", "$second", "$time") AS "_offset" FROM ${prepared}) WHERE "_offset" IS NOT NULL`
     },
     diagnose(file) {
       const failures = [

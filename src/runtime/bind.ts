@@ -245,7 +245,7 @@ function fingerprint(dataset: Dataset, fields: readonly Field[]): string {
   const by = (d: Dataset) => quoteIdentifier(d.name)
   const parts =
     dataset.kind === 'stream'
-      ? [compileGate(dataset, by).select('file', 0, false), dataset.unique]
+      ? [compileGate(dataset, by).prepare('file', false), dataset.unique]
       : [dataset.sql.render({ dataset: by, parameter: quoteLiteral }), dataset.materialization]
   const shape = fields.map((field) => [field.name, typeName(field.type), field.nullable])
   return createHash('sha256')

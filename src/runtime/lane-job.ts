@@ -5,7 +5,7 @@ import type { LakeTable } from '../lake/table.ts'
 import type { Frame, Segment } from '../log/log.ts'
 import type { Stream } from '../project/stream.ts'
 import { type Gate, fingerprintSql } from '../quality/gate.ts'
-import type { BatchJob, RestoreJob } from './lane-messages.ts'
+import { type BatchJob, PREPARED, type RestoreJob } from './lane-messages.ts'
 import { dataDirectory, relationOf } from './warehouse.ts'
 
 export interface BatchPlan {
@@ -40,12 +40,17 @@ export function laneName(stream: Stream, partition: number): string {
 /** The job that gates a segment. */
 export function batchJob(plan: BatchPlan): BatchJob {
   const { lane, gate, segment, frames, skip, offsets, table, quarantine, code } = plan
+  const prepare = gate.prepare(segment.path, plan.exact ?? false)
   const diagnosePath = `${plan.temporary}/${lane.replaceAll(/[^a-z0-9]/g, '-')}-${segment.from}.ndjson`
   return {
     kind: 'batch',
     lane,
     partition: segment.partition,
-    select: gate.select(segment.path, segment.partition, plan.exact ?? false),
+    prepare,
+    judge: {
+      streamed: gate.judge(`(${prepare})`, segment.partition),
+      prepared: gate.judge(PREPARED, segment.partition),
+    },
     exact: plan.exact ?? false,
     diagnose: gate.diagnose(diagnosePath),
     diagnosePath,

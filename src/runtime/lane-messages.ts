@@ -3,6 +3,9 @@ import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import type { PartitionField } from '../lake/partition.ts'
 import type { IdentifiedField } from '../project/columns.ts'
 
+/** Name of the temporary table of a batch that was prepared while the one before was judged. */
+export const PREPARED = 'prepared'
+
 /** Settings of a lane worker, given when its thread starts. */
 export interface LaneWorkerOptions {
   readonly memory: number
@@ -17,8 +20,11 @@ export interface BatchJob {
   /** `stream/partition`: owns the keys seen. */
   readonly lane: string
   readonly partition: number
-  readonly select: string
-  /** Whether that reads every record for itself; otherwise a batch may fail as `unavailable`/`misread`. */
+  /** Gives the records in their order, typed, checked and fingerprinted. */
+  readonly prepare: string
+  /** Gives the accepted rows: of `prepare` as it runs, or of the table `prepared` that was made of it. */
+  readonly judge: { readonly streamed: string; readonly prepared: string }
+  /** Whether `prepare` reads every record for itself; otherwise a batch may fail as `unavailable`/`misread`. */
   readonly exact: boolean
   /** Diagnoses the records written to `diagnosePath`. */
   readonly diagnose: string
@@ -39,6 +45,8 @@ export interface BatchJob {
   readonly code: string
   /** Whether the lane keeps keys; it must have been restored then. */
   readonly unique: boolean
+  /** It may be prepared before its turn: a processor is free. */
+  readonly ahead?: boolean
 }
 
 export interface BatchResult {

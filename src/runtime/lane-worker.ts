@@ -1,59 +1,145 @@
-import { createReadStream } from 'node:fs'
-import { rm, writeFile } from 'node:fs/promises'
 import { parentPort, workerData } from 'node:worker_threads'
-import { createZstdDecompress } from 'node:zlib'
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
+import { MillraceError, asMillraceError } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
-import { Database, engineError } from '../engine/duckdb/database.ts'
-import { type WrittenFile, copyToParquet } from '../engine/duckdb/parquet.ts'
-import { type QuarantinedRecord, malformed, quarantineLine, quarantineSelect } from '../quality/quarantine.ts'
+import { Database, run } from '../engine/duckdb/database.ts'
+import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import { SeenKeys } from '../quality/seen.ts'
 import { Verdict } from '../quality/verdict.ts'
 import { writePartitioned } from './partitioned.ts'
-import type {
-  BatchJob,
-  BatchResult,
-  LaneJob,
-  LaneRequest,
-  LaneResponse,
-  LaneWorkerOptions,
-  RestoreJob,
+import {
+  type BatchJob,
+  type BatchResult,
+  type LaneJob,
+  type LaneRequest,
+  type LaneResponse,
+  type LaneWorkerOptions,
+  PREPARED,
+  type RestoreJob,
 } from './lane-messages.ts'
+import { misread, writeRefused } from './refused.ts'
 
 /**
  * A thread that runs lanes, with a single-threaded engine of its own: records pass in order, and the lanes of other
- * threads run beside it. What it remembers (keys seen) can be rebuilt from the lake at any time.
+ * threads run beside it. Batches are judged one after the other; while one is, the next is prepared when a processor is
+ * free for it. What is remembered (keys seen) can be rebuilt from the lake at any time.
  */
 class LaneWorker {
-  readonly #connection: DuckDBConnection
+  readonly #database: Database
   readonly #options: LaneWorkerOptions
   readonly #verdict = new Verdict()
   readonly #seen = new Map<string, SeenKeys>()
   /** Whether a lane's last batch had rows of several lake partitions. */
   readonly #spread = new Map<string, boolean>()
+  readonly #turns = new SerialQueue()
+  /** Batches not yet answered. */
+  readonly #open = new Set<Promise<unknown>>()
+  /** Batches that wait for their turn, in order. */
+  readonly #waiting: Waiting[] = []
+  #judging = false
+  #preparing = false
 
-  constructor(connection: DuckDBConnection, options: LaneWorkerOptions) {
-    this.#connection = connection
+  private constructor(database: Database, options: LaneWorkerOptions) {
+    this.#database = database
     this.#options = options
-    this.#verdict.register(connection)
   }
 
-  /** The result, or a promise of it. */
-  run(job: LaneJob): unknown {
+  static async open(options: LaneWorkerOptions): Promise<LaneWorker> {
+    const database = await Database.open({ threads: 1, memory: options.memory, temporary: options.temporary })
+    const worker = new LaneWorker(database, options)
+    // One connection makes a function known to all of them.
+    await database.use(async (connection) => worker.#verdict.register(connection))
+    return worker
+  }
+
+  /** Ends when everything asked for is done. */
+  async close(): Promise<void> {
+    await Promise.allSettled([...this.#open, this.#turns.idle()])
+    this.#database.close()
+  }
+
+  run(job: LaneJob): Promise<unknown> {
     switch (job.kind) {
-      case 'batch':
-        return this.#batch(job)
+      case 'batch': {
+        const result = this.#batch(job)
+        this.#open.add(result)
+        return result.finally(() => this.#open.delete(result))
+      }
       case 'restore':
-        return this.#restore(job)
+        return this.#turns.run(() => this.#restore(job))
       case 'forget':
-        return void this.#seen.delete(job.lane)
+        return this.#turns.run(async () => this.#seen.delete(job.lane))
     }
   }
 
   async #batch(job: BatchJob): Promise<BatchResult> {
+    try {
+      const { bad, tooOld, ...judged } = await this.#inTurn(job)
+      // Beside the next batch's turn: nothing rests on it.
+      const quarantineFiles =
+        bad.length === 0 ? [] : await this.#database.use((connection) => writeRefused(connection, job, bad, tooOld))
+      return { ...judged, quarantined: bad.length, quarantineFiles }
+    } catch (error) {
+      // The keys of the failed batch are in the set already: only the lake can tell which of them are true.
+      this.#seen.delete(job.lane)
+      throw error
+    }
+  }
+
+  #inTurn(job: BatchJob): Promise<Judged> {
+    const waiting: Waiting = { job }
+    this.#waiting.push(waiting)
+    if (this.#judging) this.#prepareNext()
+    return this.#turns.run(async () => {
+      this.#waiting.shift()
+      this.#judging = true
+      this.#prepareNext()
+      try {
+        return await this.#take(job, waiting.prepared)
+      } finally {
+        this.#judging = false
+      }
+    })
+  }
+
+  // One at a time: the batch under judgement has the other processor.
+  #prepareNext(): void {
+    const next = this.#waiting.find((batch) => !batch.prepared)
+    if (this.#preparing || !next?.job.ahead) return
+    this.#preparing = true
+    next.prepared = this.#prepare(next.job).finally(() => {
+      this.#preparing = false
+      this.#prepareNext()
+    })
+    // Told in its turn.
+    next.prepared.catch(() => undefined)
+  }
+
+  async #prepare(job: BatchJob): Promise<DuckDBConnection> {
+    const connection = await this.#database.take()
+    const sql = `CREATE TEMP TABLE ${PREPARED} AS ${job.prepare}`
+    try {
+      await run(sql, () => connection.run(sql))
+      return connection
+    } catch (error) {
+      this.#database.release(connection)
+      throw error
+    }
+  }
+
+  async #take(job: BatchJob, prepared: Waiting['prepared']): Promise<Judged> {
+    const connection = await (prepared ?? this.#database.take())
+    try {
+      return await this.#judge(job, connection, prepared ? job.judge.prepared : job.judge.streamed)
+    } finally {
+      if (prepared) await connection.run(`DROP TABLE ${PREPARED}`)
+      this.#database.release(connection)
+    }
+  }
+
+  async #judge(job: BatchJob, connection: DuckDBConnection, sql: string): Promise<Judged> {
     const seen = job.unique ? this.#seen.get(job.lane) : undefined
-    assert(!job.unique || seen, `lane ${job.lane} has been restored before its first batch`)
+    if (job.unique && !seen) throw forgotten(job)
     if (seen) this.#checkMemory(job.lane, seen)
     const verdict = this.#verdict
     verdict.begin({
@@ -63,31 +149,18 @@ class LaneWorker {
       ...(job.offsets === undefined ? {} : { offsets: job.offsets }),
       seen,
     })
-    try {
-      const { files, spread } = await writePartitioned(this.#connection, job.select, {
-        directory: job.directory,
-        fields: job.fields,
-        partition: job.partitionBy,
-        spread: this.#spread.get(job.lane) ?? false,
-        hot: true,
-      })
-      this.#spread.set(job.lane, spread)
-      if (!job.exact && !verdict.isComplete(job.segment.to)) throw misread(job)
-      verdict.end(job.segment.to)
-      const quarantineFiles = verdict.bad.length === 0 ? [] : await this.#quarantine(job)
-      return {
-        files,
-        quarantineFiles,
-        accepted: verdict.accepted,
-        duplicates: verdict.duplicates,
-        quarantined: verdict.bad.length,
-        skipped: verdict.skipped,
-      }
-    } catch (error) {
-      // The keys of the failed batch are in the set already: only the lake can tell which of them are true.
-      this.#seen.delete(job.lane)
-      throw error
-    }
+    const { files, spread } = await writePartitioned(connection, sql, {
+      directory: job.directory,
+      fields: job.fields,
+      partition: job.partitionBy,
+      spread: this.#spread.get(job.lane) ?? false,
+      hot: true,
+    })
+    this.#spread.set(job.lane, spread)
+    if (!job.exact && !verdict.isComplete(job.segment.to)) throw misread(job)
+    verdict.end(job.segment.to)
+    const { accepted, duplicates, skipped, bad, tooOld } = verdict
+    return { files, accepted, duplicates, skipped, bad, tooOld }
   }
 
   #checkMemory(lane: string, seen: SeenKeys): void {
@@ -102,173 +175,65 @@ class LaneWorker {
     )
   }
 
-  /** Finds the reason of each failed record, from its original bytes, and writes it all as a file of the quarantine table. */
-  async #quarantine(job: BatchJob): Promise<WrittenFile[]> {
-    const { bad, tooOld } = this.#verdict
-    const lines = await readLines(job, bad)
-    const refused = new Map<number, readonly (readonly [string, string])[]>()
-    const asked: number[] = []
-    bad.forEach((offset, i) => {
-      const wrong = malformed(lines[i]!)
-      if (wrong) refused.set(offset, [wrong])
-      else asked.push(i)
-    })
-    const diagnosed = await this.#diagnose(
-      job,
-      asked.map((i) => lines[i]!),
-    )
-    asked.forEach((i, row) => {
-      const { failures } = diagnosed[row]!
-      const offset = bad[i]!
-      if (tooOld.has(offset))
-        failures.push(['too_old', 'older than the unique horizon: it cannot be told from a duplicate'])
-      if (failures.length === 0 && !job.exact) throw misread(job)
-      refused.set(offset, failures.length > 0 ? failures : [['unknown', 'the record failed, but no rule says why']])
-    })
-    const origins = new Map(asked.map((i, row) => [bad[i]!, diagnosed[row]!]))
-    const records = bad.map((offset, i): QuarantinedRecord => {
-      const failures = refused.get(offset)!
-      const origin = origins.get(offset)
-      return {
-        rule: failures[0]![0],
-        reason: failures.map(([, reason]) => reason).join('; '),
-        failures,
-        raw: lines[i]!,
-        source: origin?.source ?? null,
-        file: origin?.file ?? null,
-        line: origin?.line ?? null,
-        receivedAtMs: job.arrivals.findLast((a) => a.offset <= offset)?.atMs ?? 0,
-        code: job.code,
-        partition: job.partition,
-        offset,
-      }
-    })
-    await writeFile(job.diagnosePath, records.map(quarantineLine))
-    try {
-      return await copyToParquet(this.#connection, quarantineSelect(job.diagnosePath), {
-        directory: job.quarantineDirectory,
-        fields: job.quarantineFields,
-      })
-    } finally {
-      await rm(job.diagnosePath, { force: true })
-    }
-  }
-
-  async #diagnose(job: BatchJob, lines: readonly string[]): Promise<Diagnosis[]> {
-    if (lines.length === 0) return []
-    await writeFile(
-      job.diagnosePath,
-      lines.map((line) => `${line}\n`),
-    )
-    try {
-      const reader = await this.#connection.runAndReadAll(job.diagnose)
-      const rows = reader.getRowObjectsJson()
-      assert(rows.length === lines.length, 'the diagnosis has a row for every record')
-      return rows.map((row) => ({
-        failures: row.failures as [string, string][],
-        source: (row.$source as string | undefined) ?? null,
-        file: (row.$file as string | undefined) ?? null,
-        line: row.$line === undefined || row.$line === null ? null : Number(row.$line),
-      }))
-    } catch (error) {
-      throw engineError(error, job.diagnose)
-    } finally {
-      await rm(job.diagnosePath, { force: true })
-    }
-  }
-
   async #restore(job: RestoreJob): Promise<{ keys: number }> {
     const seen = new SeenKeys(job.horizonMs)
-    if (job.sql !== undefined) {
-      const result = await this.#connection.stream(job.sql)
-      for (;;) {
-        const chunk = await result.fetchChunk()
-        if (!chunk || chunk.rowCount === 0) break
-        const rows = chunk.rowCount
-        const [first, second, time] = [0, 1, 2].map(
-          (i) => (chunk.getColumnVector(i) as unknown as { items: BigUint64Array | Float64Array }).items,
-        )
-        const a = new Uint32Array(first!.buffer, first!.byteOffset, rows * 2)
-        const b = new Uint32Array(second!.buffer, second!.byteOffset, rows * 2)
-        for (let i = 0; i < rows; i++)
-          seen.restore(a[2 * i]!, a[2 * i + 1]!, b[2 * i]!, b[2 * i + 1]!, (time as Float64Array)[i]!)
-      }
-    }
+    const { sql } = job
+    if (sql !== undefined) await this.#database.use((connection) => restoreKeys(seen, connection, sql))
     this.#seen.set(job.lane, seen)
     return { keys: seen.size }
   }
 }
 
-/**
- * DuckDB's fast reader has taken a line that breaks off together with the next, and changed that one in its memory: it
- * cannot be read, or even falls into two lines.
- */
-function misread({ lane, segment }: BatchJob): MillraceError {
-  return new MillraceError('unavailable', 'misread', `Lane ${lane}: ${segment.path} was not read line by line.`, {
-    hint: 'The batch is read again, exactly.',
-  })
-}
-
-interface Diagnosis {
-  failures: [string, string][]
-  source: string | null
-  file: string | null
-  line: number | null
-}
-
-/** The text of the records at these ascending offsets. */
-async function readLines(job: BatchJob, offsets: readonly number[]): Promise<string[]> {
-  const file = createReadStream(job.segment.path, { highWaterMark: 1 << 20 })
-  const input: AsyncIterable<Buffer> = job.segment.compressed ? file.pipe(createZstdDecompress()) : file
-  const wanted = linesOfOffsets(job, offsets)
-  const found: string[] = []
-  let line = 0
-  let started: Buffer[] = []
-  for await (const chunk of input) {
-    // Lines end at a line feed and nowhere else: node:readline would also split at U+2028.
-    let from = 0
-    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
-      if (line === wanted[found.length])
-        found.push(Buffer.concat([...started, chunk.subarray(from, end)]).toString('utf8'))
-      started = []
-      from = end + 1
-      line++
-    }
-    if (found.length === wanted.length) break
-    if (line === wanted[found.length]) started.push(chunk.subarray(from))
+async function restoreKeys(seen: SeenKeys, connection: DuckDBConnection, sql: string): Promise<void> {
+  const result = await connection.stream(sql)
+  for (;;) {
+    const chunk = await result.fetchChunk()
+    if (!chunk || chunk.rowCount === 0) return
+    const rows = chunk.rowCount
+    const [first, second, time] = [0, 1, 2].map(
+      (i) => (chunk.getColumnVector(i) as unknown as { items: BigUint64Array | Float64Array }).items,
+    )
+    const a = new Uint32Array(first!.buffer, first!.byteOffset, rows * 2)
+    const b = new Uint32Array(second!.buffer, second!.byteOffset, rows * 2)
+    for (let i = 0; i < rows; i++)
+      seen.restore(a[2 * i]!, a[2 * i + 1]!, b[2 * i]!, b[2 * i + 1]!, (time as Float64Array)[i]!)
   }
-  file.destroy()
-  assert(found.length === offsets.length, 'every failed record is in its segment')
-  return found
 }
 
-/** Line numbers of the records at these ascending offsets. */
-function linesOfOffsets(job: BatchJob, offsets: readonly number[]): number[] {
-  const explicit = job.offsets && new Map(job.offsets.map((offset, ordinal) => [offset, ordinal]))
-  let headers = 0
-  return offsets.map((offset) => {
-    const ordinal = explicit?.get(offset) ?? offset - job.segment.from
-    while (headers < job.headerLines.length && job.headerLines[headers]! <= ordinal + headers) headers++
-    return ordinal + headers
+/** What became of a batch's records. */
+interface Judged {
+  readonly files: readonly WrittenFile[]
+  readonly accepted: number
+  readonly duplicates: number
+  readonly skipped: number
+  /** Offsets of those refused, and of those among them that came too late to be told from duplicates. */
+  readonly bad: readonly number[]
+  readonly tooOld: ReadonlySet<number>
+}
+
+interface Waiting {
+  readonly job: BatchJob
+  /** Holds the table `PREPARED`. */
+  prepared?: Promise<DuckDBConnection>
+}
+
+/** The batch before has failed, and the keys went with it. */
+function forgotten({ lane }: BatchJob): MillraceError {
+  return new MillraceError('unavailable', 'lane-forgotten', `Lane ${lane} has lost the keys it had seen.`, {
+    hint: 'They are restored from the lake, and the batch is gated again.',
   })
 }
 
 if (parentPort) {
   const port = parentPort
-  const options = workerData as LaneWorkerOptions
-  const database = await Database.open({ threads: 1, memory: options.memory, temporary: options.temporary })
-  const worker = new LaneWorker(await database.connect(), options)
-  const queue = new SerialQueue()
+  const worker = await LaneWorker.open(workerData as LaneWorkerOptions)
   port.on('message', (request: LaneRequest | 'close') => {
     if (request === 'close') {
-      void queue.idle().then(() => {
-        database.close()
-        port.close()
-      })
+      void worker.close().then(() => port.close())
       return
     }
-    void queue
-      .run(async () => worker.run(request))
+    void worker
+      .run(request)
       .then(
         (result): LaneResponse => ({ id: request.id, result }),
         (error: unknown): LaneResponse => ({ id: request.id, error: asMillraceError(error).toJSON() }),

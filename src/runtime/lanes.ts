@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { MillraceError } from '../base/errors.ts'
 import type { BatchJob, BatchResult, LaneJob, LaneResponse, LaneWorkerOptions, RestoreJob } from './lane-messages.ts'
@@ -6,6 +7,7 @@ import type { BatchJob, BatchResult, LaneJob, LaneResponse, LaneWorkerOptions, R
 export class Lanes {
   readonly #workers: LaneThread[]
   readonly #assigned = new Map<string, LaneThread>()
+  readonly #processors = availableParallelism()
 
   private constructor(workers: LaneThread[]) {
     this.#workers = workers
@@ -22,7 +24,10 @@ export class Lanes {
   }
 
   batch(job: BatchJob): Promise<BatchResult> {
-    return this.#of(job.lane).run(job) as Promise<BatchResult>
+    const worker = this.#of(job.lane)
+    // A processor without a lane of its own can prepare the next batch of another.
+    const ahead = this.#workers.filter((other) => other.isBusy).length < this.#processors
+    return worker.run({ ...job, ahead }) as Promise<BatchResult>
   }
 
   restore(job: RestoreJob): Promise<{ keys: number }> {
@@ -57,6 +62,10 @@ class LaneThread {
 
   constructor(options: LaneWorkerOptions) {
     this.#options = options
+  }
+
+  get isBusy(): boolean {
+    return this.#waiting.size > 0
   }
 
   run(job: LaneJob): Promise<unknown> {

@@ -38,8 +38,11 @@ export interface RuntimeOptions {
   readonly run: string
   /** Refresh tables all the time they are due (one-shot commands), or leave them rests (servers). */
   readonly eager?: boolean
-  /** The process cannot go on: a write or fsync failed. */
-  onFatal(error: MillraceError): void
+  /**
+   * The process cannot go on: a write or fsync failed, and nothing is acknowledged any more. What was gated is still
+   * committed if the disk lets it, and the lanes end: `ended` resolves then, or when they take too long.
+   */
+  onFatal(error: MillraceError, ended: Promise<void>): void
 }
 
 const DEFAULTS = {
@@ -49,7 +52,7 @@ const DEFAULTS = {
   laneMemory: 1024 ** 3,
   uniqueMemory: 512 * 1024 ** 2,
   refreshes: 2,
-  quietMs: 150,
+  quietMs: 100,
   lingerMs: 10,
   refreshShare: 0.2,
 } as const
@@ -65,6 +68,8 @@ export class Runtime {
   readonly scheduler: Scheduler
   readonly #lanes: Lanes
   readonly #gates = new Map<string, Gate>()
+  #dying = false
+  #stopped: Promise<void> | undefined
   readonly #stopping = new AbortController()
   readonly #polls: Promise<void>[] = []
   readonly #loads = new Map<string, SerialQueue>()
@@ -148,7 +153,7 @@ export class Runtime {
   }
 
   async #openStream(stream: Stream, table: LakeTable, code: string, temporary: string): Promise<StreamRunner> {
-    const { clock, disk, dataDirectory, run, project, onFatal } = this.options
+    const { clock, disk, dataDirectory, run, project } = this.options
     const { ingest = {} } = project.config
     const log = await openLocalLog({
       directory: join(dataDirectory, 'log', stream.name),
@@ -156,7 +161,7 @@ export class Runtime {
       partitions: stream.partitions,
       disk,
       clock,
-      onFatal,
+      onFatal: (error) => this.#die(error),
     })
     return StreamRunner.open({
       stream,
@@ -384,8 +389,21 @@ export class Runtime {
     return outcome
   }
 
+  #die(error: MillraceError): void {
+    if (this.#dying) return
+    this.#dying = true
+    // A process that exits while a lane calls back from the engine is aborted instead.
+    const stopped = Promise.resolve().then(() => this.stop())
+    const ended = Promise.race([stopped.catch(() => undefined), this.options.clock.sleep(ENDING_MS)])
+    this.options.onFatal(error, ended)
+  }
+
   /** Stops after the steps under way; commits what has landed. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    return (this.#stopped ??= this.#stop())
+  }
+
+  async #stop(): Promise<void> {
     this.#stopping.abort()
     const runners = [...this.streams.values()]
     const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
@@ -399,6 +417,8 @@ export class Runtime {
   }
 }
 
+/** How long the lanes may take to end once the process has to. */
+const ENDING_MS = 5_000
 const HOUSEKEEPING_MS = 60_000
 /** Some files are let gather before they are brought together; a rewrite stays short beside the work that matters. */
 const HOUSEKEEPING = { minFiles: 8, rewriteBytesMax: 256 * 1024 ** 2 } as const

@@ -1,4 +1,5 @@
 import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
+import { Bell } from '../base/bell.ts'
 import type { Clock } from '../base/clock.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
@@ -8,9 +9,9 @@ import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.t
 import { routeLines } from '../log/route.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
-import { type BatchPlan, batchJob, laneName, restoreJob, sourcesOf } from './lane-job.ts'
 import type { BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
+import { PartitionRunner } from './partition-runner.ts'
 import {
   type Counts,
   NO_COUNTS,
@@ -80,7 +81,9 @@ interface Landed {
   readonly partition: number
   readonly to: number
   readonly files: readonly WrittenFile[]
-  readonly quarantineFiles: readonly WrittenFile[]
+  /** The same, for the commit, once they are fsynced. */
+  readonly rows: Promise<readonly DataFile[]>
+  readonly refused: Promise<readonly DataFile[]>
   readonly counts: Counts
 }
 
@@ -90,23 +93,20 @@ interface Landed {
  */
 export class StreamRunner {
   readonly #options: StreamRunnerOptions
-  /** Next offset to gate, per partition. */
-  readonly #positions: number[]
+  readonly #partitions: readonly PartitionRunner[]
   #landed: Landed[] = []
   #hotVersion = 0
   #committed: Committed
-  readonly #restored = new Set<number>()
   readonly #commits = new SerialQueue()
   readonly #rewrites = new SerialQueue()
-  readonly #wake: (() => void)[] = []
-  readonly #lanes: Promise<void>[] = []
+  readonly #bell = new Bell()
+  #running: Promise<unknown> = Promise.resolve()
   #stopping = new AbortController()
   #commitTimer: Promise<void> | undefined
   #lastCommitMs = -Infinity
   #lastLandedMs = -Infinity
   #nextPartition = 0
-  #paused: Promise<void> | undefined
-  #gating = 0
+  #paused = false
   #quarantine: LakeTable | undefined
   failure: MillraceError | undefined
 
@@ -115,14 +115,47 @@ export class StreamRunner {
     const newest = newestStep(options.table)
     const partitions = options.log.partitions
     const offsets = partitions.map((partition, i) => newest?.record.offsets?.[i] ?? partition.start)
-    this.#positions = [...offsets]
     this.#committed = {
       offsets,
       counts: newest?.record.counts ?? NO_COUNTS,
       replays: newest?.record.replays ?? 0,
       superseded: newest?.record.superseded ?? [],
     }
+    this.#partitions = partitions.map((partition, i) => this.#partitionRunner(partition, offsets[i]!))
     partitions.forEach((partition, i) => partition.checkpointed(offsets[i]!))
+  }
+
+  #partitionRunner(log: PartitionLog, from: number): PartitionRunner {
+    const { stream, lanes, clock, limits, code, temporary, table } = this.#options
+    return new PartitionRunner({
+      stream,
+      log,
+      from,
+      lanes,
+      clock,
+      bell: this.#bell,
+      lingerMs: limits.lingerMs,
+      code,
+      temporary,
+      table,
+      quarantineTable: () => this.quarantineTable(),
+      gate: (sources) => this.#options.gate(sources),
+      isPaused: () => this.#paused,
+      skips: () =>
+        this.#committed.superseded
+          .filter((range) => range.partition === log.partition)
+          .map((range) => [range.from, range.to] as const),
+      acceptedFiles: () => this.#acceptedFiles(),
+      onLanded: (segment, result) => this.#land(segment, result),
+      onFailed: (error) => this.#fail(error),
+    })
+  }
+
+  async #acceptedFiles(): Promise<readonly { path: string }[]> {
+    const { table } = this.#options
+    const newest = newestStep(table)
+    const committed = newest ? await table.files(newest.snapshot) : []
+    return [...committed, ...this.#landed.flatMap((landed) => landed.files)]
   }
 
   static async open(options: StreamRunnerOptions): Promise<StreamRunner> {
@@ -200,24 +233,21 @@ export class StreamRunner {
 
   async #appendTo(partition: PartitionLog, batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
     const { repeated } = await partition.append(batch)
-    this.#notify()
+    this.#bell.ring()
     return { received: batch.records, repeated }
-  }
-
-  #notify(): void {
-    for (const wake of this.#wake.splice(0)) wake()
   }
 
   /** Starts the lanes. */
   start(): void {
-    for (const partition of this.#options.log.partitions) this.#lanes.push(this.#runLane(partition))
+    const { signal } = this.#stopping
+    this.#running = Promise.all(this.#partitions.map((partition) => partition.run(signal)))
   }
 
   /** Stops after the batches under way, and commits what has landed. */
   async stop(): Promise<void> {
     this.#stopping.abort()
-    this.#notify()
-    await Promise.all(this.#lanes.splice(0))
+    this.#bell.ring()
+    await this.#running
     await this.commit()
     await this.#commits.idle()
   }
@@ -225,47 +255,16 @@ export class StreamRunner {
   /** Gates and commits everything acknowledged when called. Throws what stopped the stream, if anything did. */
   async drain(): Promise<void> {
     const ends = this.#options.log.partitions.map((partition) => partition.end)
-    while (!this.failure && this.#positions.some((position, i) => position < ends[i]!))
-      await new Promise<void>((resolve) => this.#wake.push(resolve))
+    while (!this.failure && this.#partitions.some(({ position }, i) => position < ends[i]!)) await this.#bell.wait()
     await this.commit()
     if (this.failure) throw this.failure
-  }
-
-  async #runLane(partition: PartitionLog): Promise<void> {
-    const { signal } = this.#stopping
-    const { clock, limits } = this.#options
-    try {
-      while (!signal.aborted) {
-        if (partition.end <= this.#positions[partition.partition]!) {
-          await new Promise<void>((resolve) => this.#wake.push(resolve))
-          continue
-        }
-        const started = clock.monotonic()
-        const release = partition.hold()
-        try {
-          for (const segment of await partition.take(this.#positions[partition.partition]!)) {
-            while (this.#paused) await this.#paused
-            // A replay may have gone past this segment meanwhile.
-            if (signal.aborted || segment.to <= this.#positions[partition.partition]!) continue
-            await this.#gate(partition, segment)
-            this.#notify()
-          }
-        } finally {
-          release()
-        }
-        const rest = limits.lingerMs - (clock.monotonic() - started)
-        if (rest > 0) await clock.sleep(rest, signal)
-      }
-    } catch (error) {
-      this.#fail(asMillraceError(error))
-    }
   }
 
   #fail(error: MillraceError): void {
     if (this.failure) return
     this.failure = error
     this.#stopping.abort()
-    this.#notify()
+    this.#bell.ring()
     this.#options.onFailed(error)
   }
 
@@ -280,97 +279,37 @@ export class StreamRunner {
   }
 
   async #exclusively<T>(work: () => Promise<T>): Promise<T> {
-    let resume = () => {}
-    this.#paused = new Promise((resolve) => (resume = resolve))
+    this.#paused = true
     try {
-      while (this.#gating > 0) await new Promise<void>((resolve) => this.#wake.push(resolve))
+      while (this.#partitions.some((partition) => partition.isBusy)) await this.#bell.wait()
       await this.commit()
       if (this.failure) throw this.failure
       return await work()
     } finally {
-      this.#paused = undefined
-      resume()
-      this.#notify()
+      this.#paused = false
+      this.#bell.ring()
     }
-  }
-
-  async #gate(partition: PartitionLog, segment: Segment): Promise<void> {
-    this.#gating++
-    try {
-      const { table, stream, code, temporary } = this.#options
-      const position = this.#positions[segment.partition]!
-      const frames = await partition.frames(segment)
-      const plan = {
-        lane: laneName(stream, segment.partition),
-        gate: await this.#options.gate(sourcesOf(frames)),
-        segment,
-        frames,
-        skip: [
-          ...this.#skips(segment.partition),
-          ...(segment.from < position ? [[segment.from, position] as const] : []),
-        ],
-        table,
-        quarantine: await this.quarantineTable(),
-        code,
-        temporary,
-      }
-      this.#land(segment, await this.#attempt(plan))
-    } finally {
-      this.#gating--
-      this.#notify()
-    }
-  }
-
-  #skips(partition: number): (readonly [number, number])[] {
-    return this.#committed.superseded
-      .filter((range) => range.partition === partition)
-      .map(({ from, to }) => [from, to] as const)
   }
 
   #land(segment: Segment, result: BatchResult): void {
     const { accepted, duplicates, quarantined, files, quarantineFiles } = result
+    const sync = (table: LakeTable, written: readonly WrittenFile[]) => {
+      const synced = table.syncAhead(toDataFiles(table, written))
+      // Told by the commit.
+      synced.catch(() => undefined)
+      return synced
+    }
     this.#landed.push({
       partition: segment.partition,
       to: segment.to,
       files,
-      quarantineFiles,
+      rows: sync(this.#options.table, files),
+      refused: quarantineFiles.length === 0 ? Promise.resolve([]) : sync(this.#quarantine!, quarantineFiles),
       counts: { received: accepted + duplicates + quarantined, accepted, duplicates, quarantined },
     })
     this.#hotVersion++
-    this.#positions[segment.partition] = segment.to
     this.#lastLandedMs = this.#options.clock.monotonic()
     this.#scheduleCommit()
-  }
-
-  /** Runs a batch; one that was misread, or whose lane ended or ran short of memory, is tried again with the lane restored. */
-  async #attempt(plan: BatchPlan): Promise<BatchResult> {
-    const { partition } = plan.segment
-    let exact = false
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await this.#restore(partition)
-        return await this.#options.lanes.batch(batchJob({ ...plan, exact }))
-      } catch (error) {
-        const known = asMillraceError(error)
-        this.#restored.delete(partition)
-        exact ||= known.code === 'misread'
-        if (!known.retryable || attempt === ATTEMPTS_MAX || this.#stopping.signal.aborted) throw known
-        await this.#options.clock.sleep(RETRY_MS * 2 ** attempt, this.#stopping.signal)
-      }
-    }
-  }
-
-  /** Rebuilds the keys a lane has seen, from the lake and what has landed: the only places they come from. */
-  async #restore(partition: number): Promise<void> {
-    const { lanes, stream, table } = this.#options
-    if (this.#restored.has(partition) || stream.unique === undefined) return
-    const newest = newestStep(table)
-    const files = [
-      ...(newest ? await table.files(newest.snapshot) : []),
-      ...this.#landed.flatMap((landed) => landed.files),
-    ]
-    await lanes.restore(restoreJob(laneName(stream, partition), stream, partition, table, files))
-    this.#restored.add(partition)
   }
 
   #scheduleCommit(): void {
@@ -397,24 +336,16 @@ export class StreamRunner {
       this.#commitTimer = undefined
       const landed = [...this.#landed]
       if (landed.length === 0 || this.failure) return
-      const { table, log, clock } = this.#options
+      const { log, clock } = this.#options
       const offsets = [...this.#committed.offsets]
       for (const { partition, to } of landed) offsets[partition] = to
       const counts = landed.reduce((sum, l) => addCounts(sum, l.counts), this.#committed.counts)
       const committed = { ...this.#committed, offsets, counts }
       const summary = recordSummary(this.#record(committed))
-      const append = (to: LakeTable, files: readonly WrittenFile[]): Commit => ({
-        operation: 'append',
-        add: toDataFiles(to, files),
-        remove: [],
-        summary,
-      })
-      const refused = landed.flatMap((l) => l.quarantineFiles)
-      const accepted = landed.flatMap((l) => l.files)
-      const snapshot = await this.#commitBoth(
-        append(table, accepted),
-        refused.length > 0 ? append(this.#quarantine!, refused) : undefined,
-      )
+      const append = (add: readonly DataFile[]): Commit => ({ operation: 'append', add, remove: [], summary })
+      const rows = (await Promise.all(landed.map((l) => l.rows))).flat()
+      const refused = (await Promise.all(landed.map((l) => l.refused))).flat()
+      const snapshot = await this.#commitBoth(append(rows), refused.length > 0 ? append(refused) : undefined)
       this.#committed = committed
       this.#landed.splice(0, landed.length)
       this.#hotVersion++
@@ -490,8 +421,7 @@ export class StreamRunner {
         : undefined,
     )
     this.#committed = committed
-    committed.offsets.forEach((offset, i) => (this.#positions[i] = offset))
-    this.#restored.clear()
+    committed.offsets.forEach((offset, i) => this.#partitions[i]!.moveTo(offset))
     this.#hotVersion++
     log.partitions.forEach((partition, i) => partition.checkpointed(committed.offsets[i]!))
     this.#options.onCommit(snapshot)
@@ -520,6 +450,3 @@ export class StreamRunner {
     await quarantine.setRef('main', at?.id)
   }
 }
-
-const ATTEMPTS_MAX = 5
-const RETRY_MS = 50

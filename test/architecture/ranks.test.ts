@@ -69,7 +69,7 @@ test('clock, chance, timers and environment are touched at the edge only', () =>
 test('the domain sees neither the engine nor the web server', () => {
   const allowed: Readonly<Record<string, RegExp>> = {
     '@duckdb/node-api':
-      /^(?:engine\/duckdb|serving\/sandbox)\/|^quality\/verdict\.ts$|^connectors\/files\/parquet\.ts$|^runtime\/(?:lane-worker|partitioned)\.ts$/,
+      /^(?:engine\/duckdb|serving\/sandbox)\/|^quality\/verdict\.ts$|^connectors\/files\/parquet\.ts$|^runtime\/(?:lane-worker|partitioned|refused)\.ts$/,
     fastify: /^serving\//,
     avsc: /^lake\//,
   }

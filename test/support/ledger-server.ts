@@ -106,9 +106,11 @@ export const datasets = ledgerProject({ strict: process.env.STRICT === '1' })
     }
   }
 
-  /** Waits until the process has ended by itself, and returns what it has said. */
+  /** Waits until the process has ended by itself, in good order, and returns what it has said. */
   async ended(): Promise<string> {
-    return (await this.#running!.ended).stderr
+    const { code, signal, stderr } = await this.#running!.ended
+    expect({ code, signal }, stderr).toEqual({ code: 1, signal: null })
+    return stderr
   }
 
   /** Sends what nobody has acknowledged yet. */

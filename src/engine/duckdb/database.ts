@@ -42,14 +42,24 @@ export class Database {
 
   /** Runs work on a connection of its own. */
   async use<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
-    const connection = this.#idle.pop() ?? (await this.connect())
-    this.#busy.add(connection)
+    const connection = await this.take()
     try {
       return await work(connection)
     } finally {
-      this.#busy.delete(connection)
-      this.#idle.push(connection)
+      this.release(connection)
     }
+  }
+
+  /** A connection for the caller until it is released. */
+  async take(): Promise<DuckDBConnection> {
+    const connection = this.#idle.pop() ?? (await this.connect())
+    this.#busy.add(connection)
+    return connection
+  }
+
+  release(connection: DuckDBConnection): void {
+    this.#busy.delete(connection)
+    this.#idle.push(connection)
   }
 
   /** A connection for the caller to keep: temporary tables and functions live on it. */

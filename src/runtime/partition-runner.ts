@@ -1,0 +1,209 @@
+import type { Bell } from '../base/bell.ts'
+import type { Clock } from '../base/clock.ts'
+import { type MillraceError, asMillraceError } from '../base/errors.ts'
+import { SerialQueue } from '../base/queue.ts'
+import type { LakeTable } from '../lake/table.ts'
+import type { PartitionLog, Segment } from '../log/log.ts'
+import type { Stream } from '../project/stream.ts'
+import type { Gate } from '../quality/gate.ts'
+import { batchJob, laneName, restoreJob, sourcesOf } from './lane-job.ts'
+import type { BatchJob, BatchResult } from './lane-messages.ts'
+import type { Lanes } from './lanes.ts'
+
+export interface PartitionRunnerOptions {
+  readonly stream: Stream
+  readonly log: PartitionLog
+  /** Next offset to gate. */
+  readonly from: number
+  readonly lanes: Lanes
+  readonly clock: Clock
+  /** Rings when there is something to do: records came, a batch has landed, a pause is over. */
+  readonly bell: Bell
+  /** Shortest time between two micro-batches, ms: bounds the number of segments. */
+  readonly lingerMs: number
+  readonly code: string
+  readonly temporary: string
+  readonly table: LakeTable
+  quarantineTable(): Promise<LakeTable>
+  gate(sources?: ReadonlySet<string>): Promise<Gate>
+  /** Whether no batch may begin now. */
+  isPaused(): boolean
+  /** Offset ranges [from, to) to pass over. */
+  skips(): readonly (readonly [number, number])[]
+  /** Files with the rows accepted so far, committed or not: what keys seen are rebuilt from. */
+  acceptedFiles(): Promise<readonly { path: string }[]>
+  /** Called for each batch, in order. */
+  onLanded(segment: Segment, result: BatchResult): void
+  /** Called when the lane ends for good. */
+  onFailed(error: MillraceError): void
+}
+
+/** A batch on its lane. */
+interface Flight {
+  readonly segment: Segment
+  readonly result: Promise<BatchResult>
+  /** Lets go of the segment's file. */
+  release(): void
+}
+
+/** Batches on a lane at once: one is judged while the next is prepared, and another waits for neither to rest. */
+const DEPTH = 3
+const ATTEMPTS_MAX = 5
+const RETRY_MS = 50
+
+/** Takes one partition's records from the log through its lane, in order. A batch that fails takes those behind it back. */
+export class PartitionRunner {
+  readonly #options: PartitionRunnerOptions
+  /** Next offset to land. */
+  #position: number
+  /** Next offset to begin with: that of the first record on no flight. */
+  #begun: number
+  #flights: Flight[] = []
+  readonly #orders = new SerialQueue()
+  /** The lane knows the keys seen. */
+  #restored = false
+  #goingBack = false
+  #attempts = 0
+  /** Records below were misread once: they are read exactly. */
+  #exactBelow = 0
+
+  constructor(options: PartitionRunnerOptions) {
+    this.#options = options
+    this.#position = this.#begun = options.from
+  }
+
+  get position(): number {
+    return this.#position
+  }
+
+  /** Whether batches are on the lane. */
+  get isBusy(): boolean {
+    return this.#flights.length > 0 || this.#goingBack
+  }
+
+  /** Goes on from another offset; only while not busy. The keys seen are rebuilt. */
+  moveTo(offset: number): void {
+    this.#position = this.#begun = offset
+    this.#restored = false
+  }
+
+  /** Runs until the signal, and lands what is on the lane then. */
+  async run(signal: AbortSignal): Promise<void> {
+    const guarded = (work: Promise<void>) =>
+      work.catch((error: unknown) => this.#options.onFailed(asMillraceError(error)))
+    await Promise.all([guarded(this.#begin(signal)), guarded(this.#land(signal))])
+  }
+
+  async #begin(signal: AbortSignal): Promise<void> {
+    const { log, clock, bell, lingerMs } = this.#options
+    while (!signal.aborted) {
+      if (log.end <= this.#begun || !this.#mayBegin()) {
+        await bell.wait()
+        continue
+      }
+      const started = clock.monotonic()
+      const release = log.hold()
+      try {
+        await this.#beginAll(await log.take(this.#begun), signal)
+      } finally {
+        release()
+      }
+      const rest = lingerMs - (clock.monotonic() - started)
+      if (rest > 0) await clock.sleep(rest, signal)
+    }
+  }
+
+  #mayBegin(): boolean {
+    return this.#flights.length < DEPTH && !this.#goingBack && !this.#options.isPaused()
+  }
+
+  async #beginAll(segments: readonly Segment[], signal: AbortSignal): Promise<void> {
+    for (const segment of segments) {
+      while (!this.#mayBegin() && !signal.aborted) await this.#options.bell.wait()
+      // Meanwhile a failure may have gone back to before this segment, or a replay past it.
+      if (signal.aborted || segment.from > this.#begun) return
+      if (segment.to <= this.#begun) continue
+      const job = this.#job(segment, this.#begun)
+      const result = this.#orders.run(async () => ({ sent: this.#options.lanes.batch(await job()) }))
+      const flight = { segment, result: result.then(({ sent }) => sent), release: this.#options.log.hold() }
+      // Told when it lands.
+      flight.result.catch(() => undefined)
+      this.#flights.push(flight)
+      this.#begun = segment.to
+      this.#options.bell.ring()
+    }
+  }
+
+  #job(segment: Segment, from: number): () => Promise<BatchJob> {
+    const { stream, log, table, code, temporary } = this.#options
+    const passed = segment.from < from ? [[segment.from, from] as const] : []
+    const exact = segment.from < this.#exactBelow
+    return async () => {
+      await this.#restore()
+      const frames = await log.frames(segment)
+      return batchJob({
+        lane: laneName(stream, log.partition),
+        gate: await this.#options.gate(sourcesOf(frames)),
+        segment,
+        frames,
+        skip: [...this.#options.skips(), ...passed],
+        table,
+        quarantine: await this.#options.quarantineTable(),
+        code,
+        temporary,
+        exact,
+      })
+    }
+  }
+
+  /** Rebuilds the keys the lane has seen, from the lake and what has landed: the only places they come from. */
+  async #restore(): Promise<void> {
+    const { lanes, stream, table, log } = this.#options
+    if (this.#restored || stream.unique === undefined) return
+    const files = await this.#options.acceptedFiles()
+    await lanes.restore(restoreJob(laneName(stream, log.partition), stream, log.partition, table, files))
+    this.#restored = true
+  }
+
+  async #land(signal: AbortSignal): Promise<void> {
+    const { bell, onLanded } = this.#options
+    for (;;) {
+      const [flight] = this.#flights
+      if (flight) {
+        try {
+          const result = await flight.result
+          this.#position = flight.segment.to
+          this.#attempts = 0
+          onLanded(flight.segment, result)
+          this.#flights.shift()
+          flight.release()
+        } catch (error) {
+          await this.#goBack(asMillraceError(error), signal)
+        }
+        bell.ring()
+      } else if (signal.aborted) {
+        return
+      } else {
+        await bell.wait()
+      }
+    }
+  }
+
+  /** The first batch has failed: it and those behind it are tried again, unless that is in vain. */
+  async #goBack(error: MillraceError, signal: AbortSignal): Promise<void> {
+    this.#goingBack = true
+    try {
+      const flights = this.#flights
+      await Promise.allSettled(flights.map((flight) => flight.result))
+      for (const flight of flights) flight.release()
+      if (error.code === 'misread') this.#exactBelow = flights[0]!.segment.to
+      this.#flights = []
+      this.#begun = this.#position
+      this.#restored = false
+      if (!error.retryable || ++this.#attempts === ATTEMPTS_MAX || signal.aborted) throw error
+      await this.#options.clock.sleep(RETRY_MS * 2 ** this.#attempts, signal)
+    } finally {
+      this.#goingBack = false
+    }
+  }
+}
