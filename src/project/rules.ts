@@ -141,13 +141,14 @@ function checkStream(stream: Stream, local: Reporter): void {
       'Let key be some of the unique columns, or use one partition.',
     )
   }
+  oneOf(stream.unknown, ['drop', 'keep', 'quarantine'], 'unknown', 'bad-unknown', local)
   for (const partition of stream.partitionBy) checkPartition(partition, fields, stream.time, local)
   for (const check of stream.checks) checkCheck(check, stream, fields, local)
   if (stream.sources.length > 0 && stream.partitions > 1) {
     local.report(
       'bad-partitions',
-      'a stream with file sources has one partition.',
-      'Remove partitions, or load the files into a stream of their own.',
+      `partitions is ${stream.partitions}, but a stream with file sources has one: a file that comes again replaces what it brought before, and that takes records in one order.`,
+      'Remove partitions; or declare the files as a stream of their own, beside the one that takes records over HTTP.',
     )
   }
   const names = new Set<string>()
@@ -170,6 +171,7 @@ function checkTable(table: Table, local: Reporter): void {
   }
   const { materialization } = table
   if (materialization.kind === 'interval') {
+    oneOf(materialization.unit, INTERVAL_UNITS, 'interval', 'bad-interval', local)
     const timed = table.sql.datasets.some((input) =>
       input.kind === 'stream' ? input.time !== undefined : input.materialization.kind === 'interval',
     )
@@ -193,18 +195,19 @@ function checkTable(table: Table, local: Reporter): void {
     local.report('bad-key', 'key names no column.', 'Name the columns that identify a row.')
   if (!table.fields) return
   const own = [...table.fields, ...(materialization.kind === 'interval' ? [intervalField(materialization.unit)] : [])]
-  for (const partition of table.partitionBy) checkPartition(partition, own, timeColumn(table), local)
   if (materialization.kind === 'key') {
     for (const name of materialization.columns) local.column(name, table.fields, 'key')
     if (materialization.version !== undefined) local.column(materialization.version, table.fields, 'version')
     if (materialization.deleted !== undefined) local.column(materialization.deleted, table.fields, 'deleted')
   }
+  checkLayout(table, own, local)
   for (const check of table.checks) checkCheck(check, table, own, local)
 }
 
-/** The column that gives a table's rows a time: that of its interval. */
-export function timeColumn({ materialization }: Table): string | undefined {
-  return materialization.kind === 'interval' ? materialization.unit : undefined
+/** What a table's partitioning says about its columns: the declared ones, or those its query turns out to return. */
+export function checkLayout({ materialization, partitionBy }: Table, fields: readonly Field[], local: Local): void {
+  const time = materialization.kind === 'interval' ? materialization.unit : undefined
+  for (const partition of partitionBy) checkPartition(partition, fields, time, local)
 }
 
 /** The column an interval table gets: the start of its interval. */
@@ -312,13 +315,10 @@ function checkFields(fields: readonly Field[], local: Reporter): void {
   }
 }
 
-/** What a partitioning says about columns; tables without declared columns are looked at once their SQL is bound. */
-export function checkPartition(
-  declared: PartitionBy,
-  fields: readonly Field[],
-  time: string | undefined,
-  local: Local,
-): void {
+function checkPartition(declared: PartitionBy, fields: readonly Field[], time: string | undefined, local: Local): void {
+  const known = typeof declared === 'string' ? TIME_UNITS : Object.keys(PARTITIONED_BY)
+  if (!oneOf(typeof declared === 'string' ? declared : declared.by, known, 'partitionBy', 'bad-partition', local))
+    return
   if (typeof declared === 'string' && time === undefined) {
     local.report(
       'bad-partition',
@@ -328,6 +328,14 @@ export function checkPartition(
     return
   }
   const partition = typeof declared === 'string' ? { column: time!, by: declared } : declared
+  const size = partition.by === 'bucket' ? partition.count : partition.by === 'truncate' ? partition.width : 1
+  if (!Number.isInteger(size) || size < 1)
+    local.report(
+      'bad-partition',
+      `column '${partition.column}' is partitioned by ${partition.by} ${size}.`,
+      'Use a whole number of at least 1.',
+      partition.column,
+    )
   if (!local.column(partition.column, fields, 'partitionBy')) return
   const { kind } = fields.find((f) => f.name === partition.column)!.type
   if (!PARTITIONED_BY[partition.by].includes(kind))
@@ -337,16 +345,17 @@ export function checkPartition(
       `${partition.by} takes ${PARTITIONED_BY[partition.by].join(', ')}.`,
       partition.column,
     )
-  const size = partition.by === 'bucket' ? partition.count : partition.by === 'truncate' ? partition.width : 1
-  if (!Number.isInteger(size) || size < 1)
-    local.report(
-      'bad-partition',
-      `column '${partition.column}' is partitioned by ${partition.by} ${size}.`,
-      'Use a whole number of at least 1.',
-      partition.column,
-    )
 }
 
+/** Reports a word that is none of those there are: types, which would have told, are stripped where a project runs. */
+function oneOf(given: string, known: readonly string[], what: string, code: string, local: Local): boolean {
+  if (known.includes(given)) return true
+  local.report(code, `${what} is '${given}'.`, didYouMean(String(given), known))
+  return false
+}
+
+const TIME_UNITS = ['year', 'month', 'day', 'hour']
+const INTERVAL_UNITS = ['minute', 'hour', 'day', 'week', 'month', 'year']
 const TIMES = ['date', 'timestamp'] as const
 const TEXTS_AND_NUMBERS = ['string', 'int', 'long', 'decimal'] as const
 /** Types of columns that can be laid out so: what Iceberg allows. */
