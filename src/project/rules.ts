@@ -7,7 +7,7 @@ import { type Dataset, type Declaration, isPortableName } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
 import { checkInputsOf, inputsOf } from './inputs.ts'
 import type { Place } from './place.ts'
-import type { Source } from './source.ts'
+import { FILE_FORMATS, SOURCE_OPTIONS, type Source } from './source.ts'
 import type { PartitionBy, Stream } from './stream.ts'
 import type { Table } from './table.ts'
 
@@ -370,25 +370,30 @@ const PARTITIONED_BY: Record<Exclude<PartitionBy, string>['by'], readonly string
 }
 
 function checkSource(source: Source, fields: readonly Field[], local: Reporter): void {
-  for (const column of Object.keys(source.map ?? {})) local.column(column, fields, `map of source '${source.name}'`)
+  const what = `source '${source.name}'`
+  for (const option of Object.keys(source))
+    if (!SOURCE_OPTIONS.includes(option))
+      local.report('unknown-option', `${what} has no option '${option}'.`, didYouMean(option, SOURCE_OPTIONS))
+  if (source.format !== undefined) oneOf(source.format, FILE_FORMATS, `format of ${what}`, 'bad-source', local)
+  for (const column of Object.keys(source.map ?? {})) local.column(column, fields, `map of ${what}`)
   const excluded = new Set(source.exclude ?? [])
   for (const [column, from] of Object.entries(source.map ?? {})) {
     if (typeof from === 'string' && excluded.has(from))
       local.report(
         'bad-source',
-        `map of source '${source.name}' takes '${column}' from '${from}', which is excluded.`,
+        `map of ${what} takes '${column}' from '${from}', which is excluded.`,
         'Remove one of the two.',
         column,
       )
   }
-  if (source.every !== undefined) local.duration(source.every, `every of source '${source.name}'`)
+  if (source.every !== undefined) local.duration(source.every, `every of ${what}`)
   if (source.encoding !== undefined && !/^(cp|ibm-?)(437|850)$/i.test(source.encoding)) {
     try {
       new TextDecoder(source.encoding)
     } catch {
       local.report(
         'bad-encoding',
-        `source '${source.name}' has encoding '${source.encoding}'.`,
+        `${what} has encoding '${source.encoding}'.`,
         "Use a label of the WHATWG Encoding Standard, such as 'windows-1252', or the DOS code pages 'cp437' and 'cp850'.",
       )
     }

@@ -233,6 +233,18 @@ const STREAMS: Record<string, Case> = {
     /partitions is 2, but a stream with file sources has one: a file that comes again replaces/,
     /Remove partitions/,
   ),
+  'a source with an option there is not': wrongStream(
+    { source: source.files({ path: '*.csv', delimeter: ';' } as never) },
+    'unknown-option',
+    /source '\*\.csv' has no option 'delimeter'/,
+    /Did you mean 'delimiter'/,
+  ),
+  'a source of a format there is not': wrongStream(
+    { source: source.files({ path: '*.xml', format: 'xml' as never }) },
+    'bad-source',
+    /format of source '\*\.xml' is 'xml'/,
+    /There are: csv, ndjson, json, parquet/,
+  ),
   'two sources of one name': wrongStream(
     { source: [source.files({ path: '*.csv' }), source.files({ path: '*.csv' })] },
     'duplicate-source',
