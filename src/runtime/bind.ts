@@ -6,7 +6,7 @@ import type { Database } from '../engine/duckdb/database.ts'
 import { describe } from '../engine/duckdb/describe.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
 import type { Field } from '../project/columns.ts'
-import { sameType, typeName } from '../project/columns.ts'
+import { offeredColumns, sameType, typeName } from '../project/columns.ts'
 import type { Dataset, Declaration } from '../project/dataset.ts'
 import type { Project } from '../project/project.ts'
 import { type Local, checkCheck } from '../project/check-rules.ts'
@@ -105,7 +105,7 @@ async function bindTable(table: Table, database: Database, empty: (dataset: Data
           'invalid',
           'unknown-column',
           `The query does not return column '${name}', which key, version or deleted names.`,
-          { hint: `It returns ${names.join(', ')}.`, context: { column: name } },
+          { hint: `It returns ${offeredColumns(name, names).join(', ')}.`, context: { column: name } },
         )
     }
   }
@@ -115,6 +115,7 @@ async function bindTable(table: Table, database: Database, empty: (dataset: Data
 
 /** The promised columns of a table, after comparing them with what its query returns. */
 function promised(table: Table, found: readonly Field[]): Field[] {
+  const names = found.map((field) => field.name)
   for (const field of table.fields!) {
     const given = found.find((f) => f.name === field.name)
     if (!given)
@@ -122,7 +123,7 @@ function promised(table: Table, found: readonly Field[]): Field[] {
         'invalid',
         'unknown-column',
         `The query does not return the promised column '${field.name}'.`,
-        { hint: `It returns ${found.map((f) => f.name).join(', ')}.`, context: { column: field.name } },
+        { hint: `It returns ${offeredColumns(field.name, names).join(', ')}.`, context: { column: field.name } },
       )
     if (!sameType(given.type, field.type) && !castable(given, field)) {
       throw new MillraceError(
@@ -203,8 +204,9 @@ function reportsOf(dataset: Dataset, problems: MillraceError[]): Local {
     problems.push(locate(new MillraceError('invalid', code, message, { hint, context: { column } }), dataset))
   const column: Local['column'] = (name, fields, what) => {
     if (fields.some((field) => field.name === name)) return true
+    const names = fields.map((field) => field.name)
     const message = `${what} names column '${name}', which the query does not return.`
-    report('unknown-column', message, `It returns ${fields.map((field) => field.name).join(', ')}.`, name)
+    report('unknown-column', message, `It returns ${offeredColumns(name, names).join(', ')}.`, name)
     return false
   }
   return { report, column }

@@ -473,6 +473,25 @@ const TABLES: Record<string, Case> = {
     /Table with name nowhere does not exist/,
     /by the variable that declares it, as in `from \$\{orders\}`/,
   ),
+  'a check of a column beside those Millrace adds': wrongTable(
+    { sql: sql`select * from ${events}`, checks: [check.unique(['nn'])] },
+    'unknown-column',
+    /unique\(nn\) names column 'nn'/,
+    /^It returns id, n, at, day, tags\.$/,
+    'nn',
+  ),
+  'SQL with a column near to one that Millrace adds': wrongTable(
+    { sql: sql`select of from ${events}` },
+    'bad-sql',
+    /Referenced column "of" not found/,
+    /^Correct the SQL/,
+  ),
+  'SQL that misspells a column that Millrace adds': wrongTable(
+    { sql: sql`select _ofset from ${events}` },
+    'bad-sql',
+    /Referenced column "_ofset" not found/,
+    /^Did you mean '_offset'/,
+  ),
   'an interval that is none': wrongTable(
     { interval: 'dya' },
     'bad-interval',

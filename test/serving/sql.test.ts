@@ -97,6 +97,29 @@ describe('values in JSON', () => {
     })
   })
 
+  test.each([
+    ['sum(1)', 'decimal(38, 0)'],
+    ['1::uhugeint', 'decimal(38, 0)'],
+    ['1::ubigint', 'decimal(20, 0)'],
+    ['1::uinteger', 'long'],
+    ['1::tinyint', 'int'],
+    ['1::float', 'double'],
+    ["'a'::enum('a', 'b')", 'string'],
+    ['uuid()', 'string'],
+    ["timestamp_s '2020-01-01'", 'timestamp'],
+    ['null', 'int'],
+    ['[1::utinyint]', 'list<int>'],
+    ['array_value(1, 2)', 'list<int>'],
+    ["{'n': sum(1)}", 'struct<n: decimal(38, 0)>'],
+    ['map {1: 2.5}', 'map<int, decimal(2, 1)>'],
+    ['[map {1: 1::hugeint}]', 'list<map<int, decimal(38, 0)>>'],
+    ["'a'::blob", 'bytes'],
+    ["time '10:00:00'", 'time'],
+  ])('%s has the type %s, as in a table', async (expression, type) => {
+    const { body, text } = await ask(shop.server, `select ${expression} as v`)
+    expect(body.columns, text).toEqual([{ name: 'v', type }])
+  })
+
   test('no rows', async () => {
     expect((await ask(shop.server, 'select 1 as a where false')).body).toEqual({
       columns: [{ name: 'a', type: 'int' }],
@@ -197,6 +220,11 @@ describe('Parquet', () => {
       ['1001', '100.00', '2024-01-01 10:00:00.123456'],
       ['1001', '9.99', '2024-01-01 10:00:00'],
     ])
+  })
+
+  test('a sum of integers stays exact', async () => {
+    const sql = `select 'x' as "a ""b", sum(9223372036854775807) as total, 1 as a from range(10)`
+    expect((await parquet({ sql })).rows).toEqual([['x', '92233720368547758070', 1]])
   })
 
   test('the row limit holds', async () => {

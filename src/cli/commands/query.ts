@@ -52,7 +52,7 @@ With - the SQL comes from standard input.`,
   },
 })
 
-const NUMERIC = /^(int|long|double|decimal|hugeint|uhugeint|u?bigint|u?integer|u?smallint|u?tinyint|float)/i
+const NUMERIC = /^(int|long|double|decimal)\b/
 
 function answerTable({ columns, rows }: Answer, out: Parameters<typeof textTable>[2]): string {
   return textTable(
