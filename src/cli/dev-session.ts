@@ -1,6 +1,6 @@
 import { formatMs } from '../base/duration.ts'
 import type { MillraceError } from '../base/errors.ts'
-import type { DatasetStatus } from '../serving/platform.ts'
+import type { DatasetStatus } from '../project/status.ts'
 import { type PlanDocument, ServerChild, type ServerEvent, planInChild } from './child.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'

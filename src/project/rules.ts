@@ -7,7 +7,7 @@ import { type Dataset, type Declaration, isPortableName } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
 import { checkInputsOf, inputsOf } from './inputs.ts'
 import type { Place } from './place.ts'
-import { FILE_FORMATS, SOURCE_OPTIONS, type Source } from './source.ts'
+import { type FileFormat, SOURCE_OPTIONS, type Source } from './source.ts'
 import type { PartitionBy, Stream } from './stream.ts'
 import type { Table } from './table.ts'
 
@@ -368,6 +368,8 @@ const PARTITIONED_BY: Record<Exclude<PartitionBy, string>['by'], readonly string
   bucket: [...TEXTS_AND_NUMBERS, ...TIMES],
   truncate: TEXTS_AND_NUMBERS,
 }
+
+const FILE_FORMATS: readonly FileFormat[] = ['csv', 'ndjson', 'json', 'parquet']
 
 function checkSource(source: Source, fields: readonly Field[], local: Reporter): void {
   const what = `source '${source.name}'`

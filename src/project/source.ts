@@ -1,7 +1,6 @@
 import type { SqlTemplate } from './sql.ts'
 
-export const FILE_FORMATS = ['csv', 'ndjson', 'json', 'parquet'] as const
-export type FileFormat = (typeof FILE_FORMATS)[number]
+export type FileFormat = 'csv' | 'ndjson' | 'json' | 'parquet'
 
 /** How text of a source becomes typed values. Applied at the gate, so a corrected declaration can be replayed. */
 export interface TextFormats {

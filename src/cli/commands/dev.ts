@@ -18,10 +18,12 @@ problem, what runs is replaced by it. A version with problems is told, and the o
   async run(options, effects) {
     const port = options.port === undefined ? {} : { port: wholeNumber('port', options.port, 0, 65_535) }
     const session = new DevSession({ home: homeOf(options, effects), ...port, json: options.json }, effects)
-    onStop(async () => {
+    const stop = async () => {
       await session.stop()
       return 0
-    }, effects.clock)
+    }
+    onStop(stop, effects.clock)
+    if (process.send) process.once('disconnect', () => void stop().then((code) => process.exit(code)))
     await session.run()
     // Ended by a signal, which exits the process when everything has stopped.
     return new Promise(() => undefined)
