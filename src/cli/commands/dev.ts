@@ -6,8 +6,9 @@ import { onStop } from '../signals.ts'
 export default command({
   summary: 'Run a project and reload it when its files change.',
   usage: '[options]',
-  details: `As millrace start; and each time a project file changes, the project is checked as by millrace plan, and when it has no
-problem, what runs is replaced by it. A version with problems is told, and the one before keeps running.`,
+  details: `As millrace start; and each time a project file changes (TypeScript, SQL, or JSON that it imports), the project is
+checked as by millrace plan, and when it has no problem, what runs is replaced by it. A version with problems is told,
+and the one before keeps running.`,
   options: {
     ...PROJECT_OPTIONS,
     ...JSON_OPTION,
