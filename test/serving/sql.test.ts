@@ -279,9 +279,9 @@ describe('errors say where and what to do', () => {
   })
 
   test.each([
-    ['{"sql": 5}', 'bad-request', '/sql'],
-    ['{}', 'bad-request', 'sql'],
-    ['{"sql": "select 1", "limit": 5}', 'bad-request', 'additional'],
+    ['{"sql": 5}', 'bad-request', "'sql' must be string."],
+    ['{}', 'bad-request', "The body lacks 'sql'."],
+    ['{"sql": "select 1", "limit": 5}', 'bad-request', "The body has 'limit', which is not known here."],
     ['{"sql": "select 1"', 'bad-json', 'not JSON'],
     ['[]', 'bad-request', 'object'],
     ['', 'bad-json', 'not JSON'],
@@ -343,4 +343,17 @@ describe('query processes', () => {
     while (shop.platform.readsOpen > 0) await wait(20)
     expect(await rowOf('select 1')).toEqual([1])
   })
+})
+
+test.each([
+  ['frmat=csv', "The URL has 'frmat', which is not known here."],
+  ['format=xml', "'format' must be one of json, csv, parquet."],
+])('a URL with %s is refused', async (parameter, detail) => {
+  const response = await fetch(`${shop.server.url}/v1/sql?${parameter}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"sql":"select 1"}',
+  })
+  expect(response.status).toBe(400)
+  expect(await response.json()).toMatchObject({ code: 'bad-request', detail })
 })
