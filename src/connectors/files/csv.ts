@@ -154,7 +154,7 @@ export class CsvFramer implements Framer {
 
   /** A line of field names that another delimiter would divide: every row of the file would miss every column. */
   #expectOneField(header: string): void {
-    const divides = [...',;\t|'].find((delimiter) => header.includes(delimiter))
+    const divides = [',', ';', '\t', '|'].find((delimiter) => header.includes(delimiter))
     if (divides === undefined) return
     const hint = `Declare delimiter: ${JSON.stringify(divides)} for source '${this.#source.name}', if that is what separates them; put the name in quotes if it is one.`
     throw this.#fileError('bad-header', `the field names are not separated: '${header.slice(0, 200)}'`, hint)
