@@ -22,8 +22,8 @@ export function checkWindow(table: Table, local: Local): void {
     return
   }
   const { kind } = materialization
-  const plain = sql.datasets.filter((input) => !sql.withins.some(({ dataset }) => dataset === input))
-  if (!plain.some((input) => timeColumn(input) !== undefined)) {
+  const plain = sql.references.filter(({ reach }) => reach === undefined)
+  if (!plain.some(({ dataset }) => timeColumn(dataset) !== undefined)) {
     local.report(
       'no-time',
       `${kind} table '${table.name}' reads nothing that has a time.`,
