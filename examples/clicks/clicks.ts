@@ -28,6 +28,6 @@ export const clicks = stream('clicks', {
     check.matches('user_id', /^u\d+$/),
     check.oneOf('kind', ['view', 'cart', 'buy']),
     check.matches('page', /^\//),
-    check.predicate('priced', sql`kind = 'view' or price > 0`),
+    check.predicate('priced', sql`kind not in ('cart', 'buy') or price > 0`),
   ],
 })

@@ -14,11 +14,11 @@ export const minutes = endpoint('page-minutes', {
 })
 
 export const trending = endpoint('trending', {
-  doc: 'The most viewed pages of the newest ten minutes.',
+  doc: 'The most viewed pages of the last ten minutes: of the open windows, that which is over next.',
   sql: sql`
-    select window_start, window_end, window_open, page, views
+    select window_start, window_end, page, views
     from ${topPages}
-    where window_start = (select max(window_start) from ${topPages})
+    where window_start = (select min(window_start) from ${topPages} where window_open)
     order by views desc, page`,
 })
 
