@@ -26,11 +26,11 @@ export const generator: Source = {
   path: 'examples/rides/generate.ts',
   streams: ['drivers', 'riders'],
   rates: {
-    drivers: [25, 'drivers, who report every ten seconds'],
-    riders: [60, 'people who look for a ride in an hour'],
+    drivers: [20, 'drivers, who report every ten seconds'],
+    riders: [90, 'people who look for a ride in an hour'],
   },
   shares: SHARES,
-  hours: 4,
+  hours: 3,
   generate: (common, { drivers = 0, riders = 0 }) => {
     const all = [...Array.from({ length: drivers }, (_, i) => driver(i, common)), city(riders, common)]
     return arrivals(inOrder(all, common.endMs), common, spoil, common)

@@ -102,7 +102,8 @@ test.each([
   const accepted = { clicks: { rows: judged.accepted, columns: COLUMNS } }
   const rows = await expectTables(runtime, accepted, home.directory, bulk(judged.newestMs))
   for (const [name, count] of Object.entries(rows)) expect(count, name).toBeGreaterThan(30)
-  if (sizes.length > 1) expect(rows).toMatchInlineSnapshot(`
+  if (sizes.length > 1)
+    expect(rows).toMatchInlineSnapshot(`
     {
       "clicks": 4359,
       "funnel": 1614,
