@@ -107,12 +107,7 @@ function text(value: string | boolean | undefined): string | undefined {
 
 const CHUNK = 1 << 16
 
-function write(
-  lines: Iterable<Arrival>,
-  { streams }: Source,
-  only: string | undefined,
-  out: string | undefined,
-): void {
+function write(lines: Iterable<Arrival>, { streams }: Source, only: string | undefined, out: string | undefined): void {
   if (only !== undefined && !streams.includes(only))
     throw new UsageError(`--stream '${only}' is none of ${streams.join(', ')}.`)
   const stream = only ?? streams[0]!

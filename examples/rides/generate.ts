@@ -47,8 +47,8 @@ function* driver(number: number, { seed, startMs }: Common): Generator<Event> {
     atMs: Math.round(atMs),
     record: { driver_id: `d${number + 1}`, ...rounded(at), event: what, free },
   })
-  for (;;) {
-    atMs += random.wait(10 * MINUTE_MS)
+  for (let pauseMs = 2 * MINUTE_MS; ; pauseMs = HOUR_MS / 2) {
+    atMs += random.wait(pauseMs)
     yield event('on', true)
     for (const homeMs = atMs + random.between(1, 3) * HOUR_MS; atMs < homeMs;) {
       for (const free of [true, false]) {
@@ -66,11 +66,10 @@ function* driver(number: number, { seed, startMs }: Common): Generator<Event> {
       }
     }
     yield event('off', false)
-    atMs += HOUR_MS / 2
   }
 }
 
-/** People who look for a ride, one after the other: each for some minutes, until one comes or they give up. */
+/** People who look for a ride: each for some minutes, until one comes or they give up. */
 function* city(perHour: number, { seed, startMs, endMs }: Common): Generator<Event> {
   yield* inOrder(people(perHour, seed, startMs, endMs), endMs)
 }

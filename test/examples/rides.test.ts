@@ -1,4 +1,4 @@
-import { cp } from 'node:fs/promises'
+import { cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
@@ -7,7 +7,8 @@ import * as endpoints from '../../examples/rides/endpoints.ts'
 import { generator } from '../../examples/rides/generate.ts'
 import * as positions from '../../examples/rides/positions.ts'
 import * as tables from '../../examples/rides/tables.ts'
-import { Home, query } from '../runtime/home.ts'
+import { partitionOf } from '../../src/log/route.ts'
+import { Home, query, send } from '../runtime/home.ts'
 import { type Contract, deliver, expectCounted, expectTables, expectVerified, fallIdle, judge } from './events.ts'
 
 const DATA = fileURLToPath(new URL('../../examples/rides/data', import.meta.url))
@@ -124,17 +125,73 @@ test.each([
   for (const [name, count] of Object.entries(rows)) expect(count, name).toBeGreaterThan(5)
   const high = await query(runtime, 'SELECT count(*)::INT AS n FROM {surge} WHERE surge > 1')
   expect(high[0]!['n']).toBeGreaterThan(10)
-  if (sizes.length > 1) expect(rows).toMatchInlineSnapshot(`
-    {
-      "demand": 201,
-      "driver_positions": 11,
-      "drivers": 14732,
-      "riders": 3879,
-      "silences": 41,
-      "supply": 319,
-      "surge": 201,
-      "trips": 174,
-    }
-  `)
+  if (sizes.length > 1)
+    expect(rows).toMatchInlineSnapshot(`
+      {
+        "demand": 201,
+        "driver_positions": 15,
+        "drivers": 15842,
+        "riders": 3884,
+        "silences": 46,
+        "supply": 339,
+        "surge": 201,
+        "trips": 187,
+      }
+    `)
+  await expectVerified(runtime)
+})
+
+test('another map: every window is computed again, with its zones', async () => {
+  const lines = [...linesOf(generator, { hours: '1', drivers: '8' })]
+  const home = await Home.make()
+  await cp(DATA, join(home.directory, 'data'), { recursive: true })
+  const runtime = await home.open([...Object.values(positions), ...Object.values(tables)])
+  await deliver(runtime, lines, [5_000])
+  const station = 'SELECT window_start::VARCHAR AS w, drivers FROM {supply} WHERE zone = $$ZONE$$ ORDER BY w'
+  const before = await query(runtime, station.replace('ZONE', 'station'))
+  expect(before.length).toBeGreaterThan(3)
+
+  const map = join(home.directory, 'data', 'zones.csv')
+  await writeFile(map, (await readFile(map, 'utf8')).replace('station', 'central station'))
+  await runtime.settle()
+  expect(await query(runtime, station.replace('ZONE', 'station'))).toEqual([])
+  expect(await query(runtime, station.replace('ZONE', 'central station'))).toEqual(before)
+  await expectVerified(runtime)
+})
+
+test('a silence is published when five minutes are over, and taken back by a late position', async () => {
+  const home = await Home.make()
+  await cp(DATA, join(home.directory, 'data'), { recursive: true })
+  const runtime = await home.open([...Object.values(positions), ...Object.values(tables)])
+  const at = (minute: number) => new Date(Date.UTC(2025, 5, 2, 6, minute)).toISOString()
+  const position = (driver_id: string, minute: number, event = 'ping') => ({
+    driver_id,
+    at_time: at(minute),
+    lat: 47.01,
+    lon: 8.01,
+    event,
+    free: event !== 'off',
+  })
+  const say = async (...records: object[]) => {
+    await send(runtime, 'drivers', records)
+    await runtime.settle()
+    return query(runtime, 'SELECT driver_id, silent_since::VARCHAR AS since FROM {silences} ORDER BY ALL')
+  }
+  // Of one partition, so that one's events tell the time of all.
+  const [a, b, c] = Array.from({ length: 99 }, (_, i) => `d${i}`).filter((id) => partitionOf([id], 2) === 0) as [
+    string,
+    string,
+    string,
+  ]
+  expect(await say(position(a, 0), position(b, 0), position(b, 4, 'off'), position(c, 3))).toEqual([])
+  expect(await say(position(c, 6))).toEqual([])
+  const silent = { driver_id: a, since: '2025-06-02 06:00:00' }
+  expect(await say(position(c, 7))).toEqual([silent])
+  expect(await say(position(c, 30))).toEqual([silent, { driver_id: c, since: '2025-06-02 06:07:00' }])
+  // It was a tunnel: the phone had said so in time.
+  expect(await say(position(a, 5))).toEqual([
+    { driver_id: a, since: '2025-06-02 06:05:00' },
+    { driver_id: c, since: '2025-06-02 06:07:00' },
+  ])
   await expectVerified(runtime)
 })
