@@ -17,9 +17,9 @@ const contract: Contract = {
   unique: ['user_id', 'event_id'],
   lateMs: 60.5 * MINUTE_MS,
   broken({ user_id, at_time, kind, page, price }) {
-    if (user_id === null) return 'not_null(user_id)'
+    if (typeof user_id !== 'string') return 'not_null(user_id)'
     if (Number.isNaN(Date.parse(String(at_time)))) return 'type(at_time)'
-    if (!/^u\d+$/.test(String(user_id))) return 'matches(user_id)'
+    if (!/^u\d+$/.test(user_id)) return 'matches(user_id)'
     if (!['view', 'cart', 'buy'].includes(String(kind))) return 'oneOf(kind)'
     if (!String(page).startsWith('/')) return 'matches(page)'
     return kind !== 'view' && !(Number(price) > 0) ? 'priced' : undefined

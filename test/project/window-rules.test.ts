@@ -225,6 +225,11 @@ test('what is right has no problems', async () => {
       sql: sql`select e.id from ${events} e left join ${within(others, { before: 'always' })} o using (id)`,
     }),
     table('three', { window: { gap: '90 s', by: ['who', 'id'] }, sql: sql`select count(*) as n from ${events}` }),
+    // What follows what in one stream.
+    table('both', {
+      window: { size: '1 hour' },
+      sql: sql`select e.id from ${events} e left join ${within(events, { after: '1 minute' })} n using (id)`,
+    }),
     table('four', { interval: 'day', emit: 'closed', sql: sql`select count(*) as n from ${events}` }),
   ]
   expect(await problemsOf([events, others, ...fine])).toEqual([])
