@@ -84,26 +84,28 @@ test.each([
     { seed: '2', duplicates: '0.2', late: '0.1', stale: '0.05', bad: '0.05', future: '0.02' },
     [900],
   ],
-])('examples/clicks, %s: counts, tables and verification', async (_, options, sizes) => {
-  const lines = [...linesOf(generator, options)]
-  const judged = judge(lines, contract)
-  const home = await Home.make()
-  const runtime = await home.open([clicks, ...Object.values(tables), ...Object.values(endpoints)])
-  await deliver(runtime, lines, sizes)
-  await fallIdle(home, runtime, 'page_minutes', judged.newestMs)
+])(
+  'examples/clicks, %s: counts, tables and verification',
+  async (_, options, sizes) => {
+    const lines = [...linesOf(generator, options)]
+    const judged = judge(lines, contract)
+    const home = await Home.make()
+    const runtime = await home.open([clicks, ...Object.values(tables), ...Object.values(endpoints)])
+    await deliver(runtime, lines, sizes)
+    await fallIdle(home, runtime, 'page_minutes', judged.newestMs)
 
-  await expectCounted(runtime, 'clicks', lines.length, judged)
-  for (const rule of ['late', 'ahead', 'malformed', 'priced', 'oneOf(kind)', 'matches(page)', 'type(at_time)'])
-    expect(judged.quarantined[rule], rule).toBeGreaterThan(0)
-  // Late, but not too late: accepted, and in the tables.
-  expect(lines.filter(({ cause }) => cause === 'late').length).toBeGreaterThan(10)
+    await expectCounted(runtime, 'clicks', lines.length, judged)
+    for (const rule of ['late', 'ahead', 'malformed', 'priced', 'oneOf(kind)', 'matches(page)', 'type(at_time)'])
+      expect(judged.quarantined[rule], rule).toBeGreaterThan(0)
+    // Late, but not too late: accepted, and in the tables.
+    expect(lines.filter(({ cause }) => cause === 'late').length).toBeGreaterThan(10)
 
-  mkdirSync(home.directory, { recursive: true })
-  const accepted = { clicks: { rows: judged.accepted, columns: COLUMNS } }
-  const rows = await expectTables(runtime, accepted, home.directory, bulk(judged.newestMs))
-  for (const [name, count] of Object.entries(rows)) expect(count, name).toBeGreaterThan(30)
-  if (sizes.length > 1)
-    expect(rows).toMatchInlineSnapshot(`
+    mkdirSync(home.directory, { recursive: true })
+    const accepted = { clicks: { rows: judged.accepted, columns: COLUMNS } }
+    const rows = await expectTables(runtime, accepted, home.directory, bulk(judged.newestMs))
+    for (const [name, count] of Object.entries(rows)) expect(count, name).toBeGreaterThan(30)
+    if (sizes.length > 1)
+      expect(rows).toMatchInlineSnapshot(`
     {
       "clicks": 4359,
       "funnel": 1614,
@@ -115,5 +117,7 @@ test.each([
       "top_pages": 1107,
     }
   `)
-  await expectVerified(runtime)
-})
+    await expectVerified(runtime)
+  },
+  180_000,
+)
