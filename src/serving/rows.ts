@@ -1,11 +1,11 @@
 import { MillraceError } from '../base/errors.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import { didYouMean } from '../base/suggest.ts'
+import type { BoundValue } from '../engine/duckdb/bind.ts'
 import type { ColumnType, IdentifiedField } from '../project/columns.ts'
 import { type Cursor, badCursor, questionName, readCursor } from './cursor.ts'
 import type { ServingLimits } from './limits.ts'
 import type { Relation } from './platform.ts'
-import type { BoundValue } from './sandbox/protocol.ts'
 import { isScalar, typedText } from './typed-text.ts'
 
 /**
