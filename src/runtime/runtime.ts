@@ -17,9 +17,11 @@ import { type Gate, compileGate } from '../quality/gate.ts'
 import type { Disk } from '../storage/disk.ts'
 import { runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
+import { ChangeFeed } from './change-feed.ts'
 import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
 import { Lanes } from './lanes.ts'
 import { maintain } from './maintain.ts'
+import { Publications } from './publications.ts'
 import type { AuditResult } from './record.ts'
 import { replayStream } from './replay.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
@@ -66,6 +68,10 @@ export class Runtime {
   readonly streams = new Map<string, StreamRunner>()
   readonly tables = new Map<string, TableRunner>()
   readonly scheduler: Scheduler
+  /** Tells when a dataset was published. */
+  readonly publications = new Publications()
+  /** What publications changed, row by row. */
+  readonly changes: ChangeFeed
   readonly #lanes: Lanes
   readonly #gates = new Map<string, Gate>()
   #dying = false
@@ -93,6 +99,13 @@ export class Runtime {
       limit: options.project.config.limits?.refreshes ?? DEFAULTS.refreshes,
       share: options.eager === true ? 1 : DEFAULTS.refreshShare,
       step: (dataset) => this.#step(dataset),
+      onPublished: (dataset) => this.publications.tell(dataset.name),
+    })
+    this.changes = new ChangeFeed({
+      database,
+      disk: options.disk,
+      temporary: join(options.dataDirectory, 'tmp'),
+      tableOf: (name) => this.lakeTable(name),
     })
   }
 

@@ -15,6 +15,7 @@ import {
   type DuckDBUnionValue,
   type DuckDBValue,
 } from '@duckdb/node-api'
+import type { RowForm } from './take-rows.ts'
 
 /** Values as docs/http.md writes them. JSON text of one value, null included. */
 export type JsonWriter = (value: DuckDBValue) => string
@@ -172,4 +173,14 @@ function microsOf(value: DuckDBValue): bigint | undefined {
   if (value instanceof DuckDBTimestampSecondsValue) return value.seconds * 1_000_000n
   if (value instanceof DuckDBTimestampNanosecondsValue && value.nanos % 1000n === 0n) return value.nanos / 1000n
   return undefined
+}
+
+/** Rows as the text of JSON objects. */
+export const jsonObjects: RowForm<string> = (names, types) => {
+  const writers = types.map(jsonWriter)
+  const labels = names.map((name) => `${JSON.stringify(name)}:`)
+  return (cells) => {
+    const row = `{${labels.map((label, i) => label + writers[i]!(cells[i]!)).join(',')}}`
+    return { row, bytes: row.length }
+  }
 }
