@@ -66,6 +66,10 @@ export class LakePlatform implements Platform {
     throw readOnly()
   }
 
+  changes(): never {
+    throw readOnly()
+  }
+
   async control(): Promise<never> {
     throw readOnly()
   }
