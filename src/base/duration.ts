@@ -19,10 +19,10 @@ export type Duration = string
 
 /** Milliseconds of a duration in words; undefined when it is none. */
 export function parseDuration(text: Duration): number | undefined {
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*$/i.exec(text) ?? /^\s*(\d+(?:\.\d+)?)\s*(ms|s)\s*$/i.exec(text)
-  if (!match) return undefined
-  const unit = UNITS[match[2]!.toLowerCase()] ?? (/^\s*[\d.]+\s*ms\s*$/i.test(text) ? 1 : undefined)
-  return unit === undefined ? undefined : Math.round(Number(match[1]) * unit)
+  const [, count, word = ''] = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$/.exec(text.toLowerCase()) ?? []
+  // Words have a plural; letters have none, or 'ms' would be minutes.
+  const unit = Object.hasOwn(UNITS, word) ? word : word.replace(/(?<=...)s$/, '')
+  return Object.hasOwn(UNITS, unit) ? Math.round(Number(count) * UNITS[unit]!) : undefined
 }
 
 /** Milliseconds of a duration in words. Throws `invalid` / `bad-duration`. */

@@ -187,8 +187,8 @@ export function quarantineRelation(stream: string, table: LakeTable | undefined,
 export function absentTable(fields: Parameters<typeof assignIds>[0]): LakeTable {
   let id = 0
   const identified: IdentifiedField[] = assignIds(fields, () => ++id)
-  return { fields: identified, snapshot: () => undefined, files: async () => [] } as Pick<
+  return { fields: identified, snapshot: () => undefined, published: () => [], files: async () => [] } as Pick<
     LakeTable,
-    'fields' | 'snapshot' | 'files'
+    'fields' | 'snapshot' | 'published' | 'files'
   > as LakeTable
 }

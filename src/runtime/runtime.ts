@@ -19,6 +19,8 @@ import { runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { ChangeFeed } from './change-feed.ts'
 import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
+import { HandlerPlaces } from './handler-places.ts'
+import { Handlers } from './handlers.ts'
 import { Lanes } from './lanes.ts'
 import { maintain } from './maintain.ts'
 import { Publications } from './publications.ts'
@@ -72,6 +74,8 @@ export class Runtime {
   readonly publications = new Publications()
   /** What publications changed, row by row. */
   readonly changes: ChangeFeed
+  /** Code of the project that is called with them. */
+  readonly handlers: Handlers
   readonly #lanes: Lanes
   readonly #gates = new Map<string, Gate>()
   #dying = false
@@ -106,6 +110,12 @@ export class Runtime {
       disk: options.disk,
       temporary: join(options.dataDirectory, 'tmp'),
       tableOf: (name) => this.lakeTable(name),
+    })
+    this.handlers = new Handlers(options.project.handlers.values(), {
+      changes: this.changes,
+      publications: this.publications,
+      places: new HandlerPlaces(options.disk, options.dataDirectory),
+      clock: options.clock,
     })
   }
 
@@ -146,6 +156,7 @@ export class Runtime {
     })
     const runtime = new Runtime(options, bound, database, lanes)
     await Promise.all(project.order.map((dataset) => runtime.#open(dataset, temporary)))
+    await runtime.handlers.open()
     return runtime
   }
 
@@ -263,6 +274,7 @@ export class Runtime {
     for (const dataset of this.project.order)
       if (dataset.kind === 'table' || hasAudits(dataset)) this.scheduler.due(dataset)
     this.#polls.push(this.#watchFreshness(), this.#keepHouse())
+    this.handlers.start()
   }
 
   /** Keeps files few and the log small, a bounded part at a time. What goes wrong is told, and tried again the next time. */
@@ -418,9 +430,12 @@ export class Runtime {
 
   async #stop(): Promise<void> {
     this.#stopping.abort()
+    // What is published from now on, they are told the next time.
+    const handlers = this.handlers.stop()
     const runners = [...this.streams.values()]
     const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
     await this.scheduler.stop()
+    await handlers
     const closed = await Promise.allSettled(runners.map((runner) => runner.log.close()))
     await this.#lanes.close()
     this.database.close()

@@ -108,6 +108,19 @@ export interface DatasetStatus {
   lag: number
   /** Age of the newest published data in milliseconds; null when there is none. */
   freshness_ms: number | null
+  /** The project's code that is called with its changes, where there is any. */
+  handlers?: HandlerStatus[]
+}
+
+export interface HandlerStatus {
+  name: string
+  /** `failed`: the last call failed, and is made again. */
+  state: 'ok' | 'failed'
+  /** Published changes that were not delivered whole. */
+  lag: number
+  /** Failed calls in a row. */
+  failures: number
+  last_error?: string
 }
 
 export interface DatasetDetail extends DatasetStatus {

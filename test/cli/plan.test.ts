@@ -132,7 +132,7 @@ const MISTAKES: readonly {
   {
     name: 'a project without declarations',
     files: { 'a.ts': 'export const a = 1' },
-    says: ['No file of', 'exports a stream, table or endpoint.', 'export const events = stream('],
+    says: ['No file of', 'exports a stream, table, endpoint or handler.', 'export const events = stream('],
     code: 'empty-project',
   },
   {

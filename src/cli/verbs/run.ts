@@ -23,11 +23,21 @@ export interface RunReport {
     readonly files?: FilesReport
   })[]
   readonly tables: readonly TableReport[]
+  readonly handlers: readonly HandlerReport[]
   readonly ms: number
 }
 
 export type FilesReport = Omit<LoadReport, 'stream' | 'failed'> & {
   readonly failed: readonly { readonly file: string; readonly message: string; readonly hint?: string }[]
+}
+
+export interface HandlerReport {
+  readonly name: string
+  readonly dataset: string
+  /** Rows delivered by this run. */
+  readonly rows: number
+  readonly state: 'ok' | 'failed'
+  readonly reason?: string
 }
 
 export interface TableReport {
@@ -67,6 +77,9 @@ export async function run(runtime: Runtime, { tables, fromMs, toMs }: RunInput, 
         reason: reason ?? 'an audit failed',
       })
   }
+  const delivered = new Map([...runtime.handlers.runners].map(([name, { calls }]) => [name, calls.delivered]))
+  if (delivered.size > 0) tell({ phase: 'deliver' })
+  await runtime.handlers.drain()
   const statuses = new Map(
     datasetStatuses(runtime.project.order, observe(runtime)).map((status) => [status.name, status]),
   )
@@ -93,6 +106,16 @@ export async function run(runtime: Runtime, { tables, fromMs, toMs }: RunInput, 
         ...(reason === undefined ? {} : { reason }),
         rows,
         failedChecks: audits.filter(({ passed }) => !passed),
+      }
+    }),
+    handlers: [...runtime.handlers.runners].map(([name, { handler, calls }]): HandlerReport => {
+      const reason = calls.error?.message
+      return {
+        name,
+        dataset: handler.dataset.name,
+        rows: calls.delivered - delivered.get(name)!,
+        state: calls.failures === 0 ? 'ok' : 'failed',
+        ...(reason === undefined ? {} : { reason }),
       }
     }),
     ms: Math.round(clock.monotonic() - started),
