@@ -77,9 +77,7 @@ export async function run(runtime: Runtime, { tables, fromMs, toMs }: RunInput, 
         reason: reason ?? 'an audit failed',
       })
   }
-  const delivered = new Map([...runtime.handlers.runners].map(([name, { calls }]) => [name, calls.delivered]))
-  if (delivered.size > 0) tell({ phase: 'deliver' })
-  await runtime.handlers.drain()
+  const handlers = await deliver(runtime, tell)
   const statuses = new Map(
     datasetStatuses(runtime.project.order, observe(runtime)).map((status) => [status.name, status]),
   )
@@ -108,18 +106,24 @@ export async function run(runtime: Runtime, { tables, fromMs, toMs }: RunInput, 
         failedChecks: audits.filter(({ passed }) => !passed),
       }
     }),
-    handlers: [...runtime.handlers.runners].map(([name, { handler, calls }]): HandlerReport => {
-      const reason = calls.error?.message
-      return {
-        name,
-        dataset: handler.dataset.name,
-        rows: calls.delivered - delivered.get(name)!,
-        state: calls.failures === 0 ? 'ok' : 'failed',
-        ...(reason === undefined ? {} : { reason }),
-      }
-    }),
+    handlers,
     ms: Math.round(clock.monotonic() - started),
   }
+}
+
+/** Calls the handlers with what they have not seen. */
+async function deliver({ handlers }: Runtime, tell: Tell): Promise<HandlerReport[]> {
+  if (handlers.runners.size === 0) return []
+  tell({ phase: 'deliver' })
+  const before = new Map([...handlers.runners].map(([name, { calls }]) => [name, calls.delivered]))
+  await handlers.drain()
+  return [...handlers.runners].map(([name, { handler, calls }]) => ({
+    name,
+    dataset: handler.dataset.name,
+    rows: calls.delivered - before.get(name)!,
+    state: calls.error === undefined ? 'ok' : 'failed',
+    ...(calls.error === undefined ? {} : { reason: calls.error.message }),
+  }))
 }
 
 /** Tables, each after what it reads. */
