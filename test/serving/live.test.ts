@@ -259,36 +259,41 @@ describe('bounds', () => {
   })
 })
 
-describe('wrong requests', () => {
-  test.each([
-    ['nothing/live', 404, 'unknown-dataset', "There is no dataset 'nothing'", 'There are'],
-    ['event/live', 404, 'unknown-dataset', "There is no dataset 'event'", "Did you mean 'events'?"],
-    ['events/live?after=latest', 400, 'bad-position', "'latest' is not a place", 'id of the last event'],
-    ['events/live?after=1.2', 400, 'bad-position', "'1.2' is not a place", 'id of the last event'],
-    ['events/live?after=', 400, 'bad-position', "'' is not a place", 'leave it out'],
-    ['events/live?after=99999999999999999999', 400, 'bad-position', 'is not a place', 'id of the last event'],
-    ['events/live?from=yesterday', 400, 'bad-value', 'from=yesterday', 'from=start'],
-    ['events/live?colour=red', 400, 'unknown-column', "events has no column 'colour'", 'There are'],
-    ['events/live?columns=id,colour', 400, 'unknown-column', "no column 'colour'", 'There are'],
-    ['events/live?id=many', 400, 'bad-value', "id: 'many' is not a long", 'whole number'],
-    ['events/live?kind.like=a', 400, 'unknown-operator', "no operator 'like'", ''],
-    ['events/live?note=1', 400, 'bad-filter', "'note' is a json", '/v1/sql'],
-  ])('%s', async (path, status, code, detail, hint) => {
-    const { follow } = await run(await Home.make())
-    expect(await follow(path).end()).toMatchObject({
-      status,
-      problem: { code, detail: expect.stringContaining(detail), hint: expect.stringContaining(hint) },
-    })
-  })
+const WRONG: readonly (readonly [path: string, status: number, code: string, detail: string, hint: string])[] = [
+  ['nothing/live', 404, 'unknown-dataset', "There is no dataset 'nothing'", 'There are'],
+  ['event/live', 404, 'unknown-dataset', "There is no dataset 'event'", "Did you mean 'events'?"],
+  ['events/live?after=latest', 400, 'bad-position', "'latest' is not a place", 'id of the last event'],
+  ['events/live?after=1.2', 400, 'bad-position', "'1.2' is not a place", 'id of the last event'],
+  ['events/live?after=', 400, 'bad-position', "'' is not a place", 'leave it out'],
+  ['events/live?after=99999999999999999999', 400, 'bad-position', 'is not a place', 'id of the last event'],
+  ['events/live?from=yesterday', 400, 'bad-value', 'from=yesterday', 'from=start'],
+  ['events/live?colour=red', 400, 'unknown-column', "events has no column 'colour'", 'There are'],
+  ['events/live?columns=id,colour', 400, 'unknown-column', "no column 'colour'", 'There are'],
+  ['events/live?id=many', 400, 'bad-value', "id: 'many' is not a long", 'whole number'],
+  ['events/live?kind.like=a', 400, 'unknown-operator', "no operator 'like'", ''],
+  ['events/live?note=1', 400, 'bad-filter', "'note' is a json", '/v1/sql'],
+  [
+    `events/live?after=${encodeURIComponent("x' or 1=1 --")}`,
+    400,
+    'bad-position',
+    "'x' or 1=1 --' is not a place",
+    'leave it out',
+  ],
+  ['events/live?after=1.2.-3', 400, 'bad-position', "'1.2.-3' is not a place", 'leave it out'],
+  ['events/live?after=1.2.3%00', 400, 'bad-position', 'is not a place', 'leave it out'],
+]
 
-  test.each([
-    ["x' or 1=1 --", 400],
-    ['1.2.-3', 400],
-    ['1.2.3\u0000', 400],
-  ])('Last-Event-ID %j', async (id, status) => {
+describe('wrong requests', () => {
+  test('each gets a problem document that says what to do', async () => {
     const { follow } = await run(await Home.make())
-    const follower = await follow(`events/live?after=${encodeURIComponent(id)}`).end()
-    expect(follower).toMatchObject({ status, problem: { code: 'bad-position' } })
+    for (const [path, status, code, detail, hint] of WRONG) {
+      expect(await follow(path).end(), path).toMatchObject({
+        status,
+        problem: { code, detail: expect.stringContaining(detail), hint: expect.stringContaining(hint) },
+      })
+    }
+    const header = await follow('events/live', { 'last-event-id': 'latest' }).end()
+    expect(header).toMatchObject({ status: 400, problem: { code: 'bad-position' } })
   })
 
   test('an id of no snapshot of this dataset is a reset; hostile values of a filter are only values', async () => {
