@@ -14,6 +14,9 @@ export const GONE: IdentifiedField = { id: 2 ** 30, name: '#gone', type: { kind:
 /** Comparisons kept, so that all who follow a dataset share one; each is a file on the disk, nothing in memory. */
 const KEPT_MAX = 32
 
+/** A page is read from somewhere in the file: what is skipped is a part of one group. */
+const ROW_GROUP_ROWS = 16_384
+
 interface Comparison {
   readonly file: Promise<ComparedFile | undefined>
   users: number
@@ -92,7 +95,7 @@ export class Comparisons {
       copyToParquet(
         connection,
         `SELECT ${columns}, ${quoteIdentifier(GONE.name)} FROM (${each}) ORDER BY ${quoteIdentifier(GONE.name)} DESC, ${columns}`,
-        { directory: this.#directory, fields: [...table.fields, GONE], hot: true },
+        { directory: this.#directory, fields: [...table.fields, GONE], hot: true, rowGroupRows: ROW_GROUP_ROWS },
       ),
     )
     return file && { path: file.path, records: file.records }

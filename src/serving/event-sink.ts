@@ -10,19 +10,20 @@ export class EventSink {
   readonly #clock: Clock
   readonly #stallMs: number
   readonly #gone = new AbortController()
+  /** Aborts when there is nobody to send to any more: the client is gone, or was cut off, or the server closes. */
+  readonly over: AbortSignal
 
-  constructor(response: ServerResponse, options: { readonly clock: Clock; readonly stallMs: number }) {
+  constructor(
+    response: ServerResponse,
+    options: { readonly clock: Clock; readonly stallMs: number; readonly closing: AbortSignal },
+  ) {
     this.#response = response
     this.#clock = options.clock
     this.#stallMs = options.stallMs
+    this.over = AbortSignal.any([this.#gone.signal, options.closing])
     response.once('close', () => this.#gone.abort())
     // What a client that went away leaves behind is told by `close`.
     response.on('error', () => this.#gone.abort())
-  }
-
-  /** Aborts when the client is gone, or was cut off. */
-  get gone(): AbortSignal {
-    return this.#gone.signal
   }
 
   /** Begins the answer. */
@@ -38,11 +39,11 @@ export class EventSink {
   /** Sends text, and waits until the client has taken it where it lags behind. */
   async send(text: string): Promise<void> {
     const response = this.#response
-    if (this.gone.aborted || response.write(text)) return
+    if (this.over.aborted || response.write(text)) return
     const taken = new AbortController()
     const drained = () => taken.abort()
     response.once('drain', drained)
-    await this.#clock.sleep(this.#stallMs, AbortSignal.any([taken.signal, this.gone]))
+    await this.#clock.sleep(this.#stallMs, AbortSignal.any([taken.signal, this.over]))
     response.off('drain', drained)
     if (!taken.signal.aborted) response.destroy()
   }

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError, asMillraceError } from '../base/errors.ts'
@@ -58,12 +59,7 @@ export function liveRoute(app: FastifyInstance, platform: Platform, limits: Serv
       const release = followers.admit()
       try {
         reply.hijack()
-        await followers.follow(
-          new EventSink(reply.raw, { clock, stallMs: limits.liveStallMs }),
-          changes,
-          place,
-          question,
-        )
+        await followers.follow(reply.raw, changes, place, question)
       } finally {
         release()
       }
@@ -126,8 +122,17 @@ class Followers {
   }
 
   /** Sends what comes after a place until the client goes, is cut off, or the server closes. */
-  async follow(sink: EventSink, changes: DatasetChanges, place: string, question: ChangesQuestion): Promise<void> {
-    const signal = AbortSignal.any([sink.gone, this.#closing.signal])
+  async follow(
+    response: ServerResponse,
+    changes: DatasetChanges,
+    place: string,
+    question: ChangesQuestion,
+  ): Promise<void> {
+    const sink = new EventSink(response, {
+      clock: this.#clock,
+      stallMs: this.#limits.liveStallMs,
+      closing: this.#closing.signal,
+    })
     let at = place
     try {
       sink.open()
@@ -135,15 +140,15 @@ class Followers {
       await sink.send(
         `retry: ${RETRY_MS}\n${eventText('begin', at, JSON.stringify({ dataset: changes.name, columns }))}`,
       )
-      while (!signal.aborted) {
+      while (!sink.over.aborted) {
         const seen = changes.count()
         const page = await this.#page(changes, at, question)
-        if (page === undefined) await this.#wait(sink, changes, seen, signal)
+        if (page === undefined) await this.#wait(sink, changes, seen)
         else if (page === 'lost') {
           at = changes.present()
           await sink.send(eventText('reset', at, JSON.stringify(LOST)))
         } else {
-          for (const event of eventsOf(page, this.#limits)) if (!signal.aborted) await sink.send(event)
+          for (const event of eventsOf(page, this.#limits)) if (!sink.over.aborted) await sink.send(event)
           at = page.next
         }
       }
@@ -174,15 +179,15 @@ class Followers {
   }
 
   /** Until something is published; or for a while, and then says that the connection lives. */
-  async #wait(sink: EventSink, changes: DatasetChanges, seen: number, signal: AbortSignal): Promise<void> {
+  async #wait(sink: EventSink, changes: DatasetChanges, seen: number): Promise<void> {
     const over = new AbortController()
-    const until = AbortSignal.any([signal, over.signal])
+    const until = AbortSignal.any([sink.over, over.signal])
     const silent = await Promise.race([
       changes.after(seen, until).then(() => false),
       this.#clock.sleep(this.#limits.liveHeartbeatMs, until).then(() => true),
     ])
     over.abort()
-    if (silent && !signal.aborted) await sink.send(': \n\n')
+    if (silent && !sink.over.aborted) await sink.send(': \n\n')
   }
 }
 

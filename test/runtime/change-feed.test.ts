@@ -15,6 +15,8 @@ const events = stream('events', {
 const totals = table('totals', {
   sql: sql`select kind, count(*) as n, sum(amount)::decimal(38, 2) as amount from ${events} group by kind`,
 })
+/** Rows that are often alike. */
+const amounts = table('amounts', { sql: sql`select amount from ${events} where kind <> 'c' order by amount` })
 const BEGINNING: ChangePosition = { done: 0n }
 const ROWS = { form: jsonObjects, rowsMax: 1000, bytesMax: 1 << 20 }
 
@@ -123,8 +125,8 @@ test('law: pages of any size, stopped and resumed anywhere and across restarts, 
   await fc.assert(
     fc.asyncProperty(history, fc.integer({ min: 1, max: 5 }), async (steps, rowsMax) => {
       const home = await Home.make()
-      let runtime = await home.open([events, totals])
-      const copies = new Map([events, totals].map(({ name }) => [name, { copy: new Copy(), at: '0' }]))
+      let runtime = await home.open([events, totals, amounts])
+      const copies = new Map([events, totals, amounts].map(({ name }) => [name, { copy: new Copy(), at: '0' }]))
       const read = async (name: string, pages: number) => {
         const copied = copies.get(name)!
         for (let i = 0; i < pages; i++) {
@@ -153,7 +155,7 @@ test('law: pages of any size, stopped and resumed anywhere and across restarts, 
         for (const name of copies.keys()) await read(name, reads)
         if (!restart) continue
         await home.stop(runtime)
-        runtime = await home.open([events, totals])
+        runtime = await home.open([events, totals, amounts])
       }
       for (const [name, { copy }] of copies) {
         await read(name, 1_000)
