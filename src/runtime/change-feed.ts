@@ -4,6 +4,7 @@ import type { ParameterValues } from '../engine/duckdb/bind.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import { parquetRelation } from '../engine/duckdb/parquet.ts'
 import { type RowForm, takeRows } from '../engine/duckdb/take-rows.ts'
+import type { Changes } from '../lake/changes.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { IdentifiedField } from '../project/columns.ts'
@@ -40,6 +41,14 @@ export interface ChangePage<T> {
   readonly next: ChangePosition
 }
 
+/** What one publication changed, from snapshot `done` to snapshot `to`, and how many of its rows are behind us. */
+interface Change {
+  readonly done: bigint
+  readonly to: bigint
+  readonly row: number
+  readonly files: Changes
+}
+
 /** A file of a change, rows in their order. */
 interface ChangeFile {
   readonly path: string
@@ -55,6 +64,7 @@ interface ChangeFile {
  */
 export class ChangeFeed {
   readonly #database: Database
+  readonly #disk: Disk
   readonly #tableOf: (dataset: string) => LakeTable
   readonly #comparisons: Comparisons
 
@@ -65,6 +75,7 @@ export class ChangeFeed {
     tableOf(dataset: string): LakeTable
   }) {
     this.#database = options.database
+    this.#disk = options.disk
     this.#tableOf = (dataset) => options.tableOf(dataset)
     this.#comparisons = new Comparisons({ ...options, directory: join(options.temporary, 'changes') })
   }
@@ -84,80 +95,72 @@ export class ChangeFeed {
     question: ChangeQuestion<T>,
   ): Promise<ChangePage<T> | 'lost' | undefined> {
     const table = this.#tableOf(dataset)
-    const main = table.snapshot('main')
-    const { done, into } = position
-    if (into === undefined && done === (main?.id ?? 0n)) return undefined
-    if (!main) return 'lost'
-    const to = into?.to ?? (done === 0n ? main.id : successor(table.published(), done))
+    const step = await changeAt(table, position)
+    if (step === undefined || step === 'lost') return step
     try {
-      return await this.#read(table, { done, into: { to, row: into?.row ?? 0 } }, question)
+      return await this.#read(table, step, question)
     } catch (error) {
-      // The files of a snapshot go with it.
-      if (table.snapshot(to) === undefined) return 'lost'
+      // Files go with the last snapshot that needs them.
+      if (await this.#areGone(step.files)) return 'lost'
       throw error
     }
   }
 
-  async #read<T>(
-    table: LakeTable,
-    { done, into }: Required<ChangePosition>,
-    question: ChangeQuestion<T>,
-  ): Promise<ChangePage<T> | 'lost'> {
-    const target = table.snapshot(into.to)
-    // A candidate that awaits its audit is nobody's to read, whoever knows its id.
-    if (!target || !table.published().includes(into.to)) return 'lost'
-    const changes =
-      done === 0n ? { added: await table.files(target), removed: [] } : await table.changes({ id: done }, target)
-    if (!changes) return 'lost'
-    const end = { snapshot: target.id, next: { done: target.id } }
-    if (changes.removed.length === 0) {
-      const read = await this.#rows(table, appended(changes.added), { done, into }, question)
-      return { ...end, ...read }
-    }
-    return this.#comparisons.use(table, { done, to: target.id }, changes, async (file) => {
-      const files = file === undefined ? [] : [{ ...file, compared: true }]
-      return { ...end, ...(await this.#rows(table, files, { done, into }, question)) }
-    })
+  async #read<T>(table: LakeTable, change: Change, question: ChangeQuestion<T>): Promise<ChangePage<T>> {
+    if (change.files.removed.length === 0) return this.#rows(table, change, appended(change.files.added), question)
+    return this.#comparisons.use(table, { done: change.done, to: change.to }, change.files, (file) =>
+      this.#rows(table, change, file === undefined ? [] : [{ ...file, compared: true }], question),
+    )
   }
 
-  /** Rows of files from a position on; with `next` when they are not all. */
+  /** A page of a change whose rows are in these files, one after the other. */
   async #rows<T>(
     table: LakeTable,
+    { done, to, row: from }: Change,
     files: readonly ChangeFile[],
-    { done, into }: Required<ChangePosition>,
     question: ChangeQuestion<T>,
-  ): Promise<{ rows: ChangedRow<T>[]; next?: ChangePosition }> {
+  ): Promise<ChangePage<T>> {
+    const at = (row: number): ChangePosition => ({ done, into: { to, row } })
     const rows: ChangedRow<T>[] = []
-    const at = (row: number): ChangePosition => ({ done, into: { to: into.to, row } })
     let bytes = 0
     let first = 0
     for (const file of files) {
-      const skip = Math.max(0, into.row - first)
+      const skip = Math.max(0, from - first)
       if (skip < file.records) {
         const room = question.rowsMax - rows.length
-        const query = fileQuery(table, file, skip, question)
-        let taken = 0
-        let full = false
+        const query = fileQuery(table, file, skip, { ...question, rowsMax: room })
         const found = await takeRows(this.#database, query, positioned(question.form), (row) => {
           bytes += row.bytes
-          full = ++taken >= room || bytes >= question.bytesMax
-          return full
+          return bytes >= question.bytesMax
         })
-        for (const { index, removed, row } of found) {
+        for (const { index, removed, row } of found)
           rows.push({ removed, row, after: writePosition(at(first + index + 1)) })
-        }
-        const last = found.at(-1)
-        if (full && last) {
-          const reached = first + last.index + 1
-          const total = files.reduce((sum, { records }) => sum + records, 0)
-          if (reached < total) return { rows, next: at(reached) }
-          return { rows }
-        }
+        const isFull = rows.length === question.rowsMax || bytes >= question.bytesMax
+        if (isFull) return { snapshot: to, rows, next: at(first + found.at(-1)!.index + 1) }
       }
       first += file.records
     }
-    return { rows }
+    return { snapshot: to, rows, next: { done: to } }
   }
+
+  async #areGone({ added, removed }: Changes): Promise<boolean> {
+    for (const { path } of [...added, ...removed]) if ((await this.#disk.stat(path)) === undefined) return true
+    return false
+  }
+}
+
+/** The change that comes after a position, or that it is in. */
+async function changeAt(table: LakeTable, { done, into }: ChangePosition): Promise<Change | 'lost' | undefined> {
+  const main = table.snapshot('main')
+  if (into === undefined && done === (main?.id ?? 0n)) return undefined
+  const published = table.published()
+  const to = into?.to ?? (done === 0n ? main?.id : successor(published, done))
+  // A candidate that awaits its audit is nobody's to read, whoever knows its id.
+  const target = to !== undefined && published.includes(to) ? table.snapshot(to) : undefined
+  if (!target) return 'lost'
+  const files =
+    done === 0n ? { added: await table.files(target), removed: [] } : await table.changes({ id: done }, target)
+  return files ? { done, to: target.id, row: into?.row ?? 0, files } : 'lost'
 }
 
 /** Files of rows that were only added, in an order that does not depend on who lists them. */
@@ -168,9 +171,9 @@ function appended(files: readonly DataFile[]): ChangeFile[] {
 }
 
 /** What was published next; the newest where the log no longer tells. */
-function successor(published: readonly bigint[], done: bigint): bigint {
+function successor(published: readonly bigint[], done: bigint): bigint | undefined {
   const at = published.lastIndexOf(done)
-  return published[at === -1 ? published.length - 1 : at + 1]!
+  return published[at === -1 ? published.length - 1 : at + 1]
 }
 
 /** Rows of one file from some row on, in their order: the row's number, whether it is gone, and the columns asked for. */

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { jsonObjects } from '../../src/engine/duckdb/json-text.ts'
 import { rowValues } from '../../src/engine/duckdb/row-values.ts'
+import { expireSnapshots } from '../../src/lake/expire.ts'
 import { check, sql, stream, t, table } from '../../src/index.ts'
 import { type ChangePosition, readPosition } from '../../src/runtime/change-position.ts'
 import { maintain } from '../../src/runtime/maintain.ts'
@@ -184,6 +185,27 @@ describe('what cannot be told any more', () => {
     expect(await runtime.changes.page('events', { done: 0n, into: { to: first!, row: 0 } }, question)).toBe('lost')
     expect(await runtime.changes.page('events', { done: 12_345n }, question)).toBe('lost')
   }, 60_000)
+
+  test('rows that went with a snapshot that expired', async () => {
+    const home = await Home.make()
+    const runtime = await home.open([events, totals])
+    for (let id = 0; id < 4; id++) {
+      await send(runtime, 'events', [event(id)])
+      await runtime.settle()
+    }
+    const lakeTable = runtime.lakeTable('totals')
+    const [second, third] = lakeTable.published().slice(-3)
+    expect((await follow(runtime, 'totals', { done: second! })).lost).toBe(false)
+    home.aheadMs = 1_000
+    await expireSnapshots(lakeTable, { keepLast: 2, maxAgeMs: 0 })
+    // The third is there, and the files it took out of the second are not.
+    expect([second!, third!].map((id) => lakeTable.snapshot(id) !== undefined)).toEqual([false, true])
+    expect(await lakeTable.changes({ id: second! }, lakeTable.snapshot(third!)!)).toBeDefined()
+    // A comparison made before would still be there for this process.
+    await home.stop(runtime)
+    const again = await home.open([events, totals])
+    expect(await again.changes.page('totals', { done: second! }, ROWS)).toBe('lost')
+  })
 
   test('a snapshot that its audit holds back is not shown, nor what it went through', async () => {
     const home = await Home.make()
