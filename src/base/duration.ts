@@ -19,10 +19,12 @@ export type Duration = string
 
 /** Milliseconds of a duration in words; undefined when it is none. */
 export function parseDuration(text: Duration): number | undefined {
-  const [, count, word = ''] = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$/.exec(text.toLowerCase()) ?? []
-  // Words have a plural; letters have none, or 'ms' would be minutes.
-  const unit = Object.hasOwn(UNITS, word) ? word : word.replace(/(?<=...)s$/, '')
-  return Object.hasOwn(UNITS, unit) ? Math.round(Number(count) * UNITS[unit]!) : undefined
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$/i.exec(text)
+  if (!match) return undefined
+  const word = match[2]!.toLowerCase()
+  // `ms` is no plural.
+  const unit = UNITS[word] ?? (word.length > 2 && word.endsWith('s') ? UNITS[word.slice(0, -1)] : undefined)
+  return unit === undefined ? undefined : Math.round(Number(match[1]) * unit)
 }
 
 /** Milliseconds of a duration in words. Throws `invalid` / `bad-duration`. */

@@ -8,14 +8,16 @@ import type { Dataset } from '../project/dataset.ts'
 import { type Project, checkInputsOf, inputsOf } from '../project/project.ts'
 import { bindProject } from '../runtime/bind.ts'
 import { HandlerPlaces } from '../runtime/handler-places.ts'
-import { type HandlerStatus, handlerStatus } from '../runtime/handlers.ts'
+import { handlerStatus } from '../runtime/handlers.ts'
 import type { StepState } from '../runtime/scheduler.ts'
 import { type Observed, datasetDetail, datasetStatuses } from '../runtime/status.ts'
 import { LAYERS, newestStep } from '../runtime/warehouse.ts'
-import type { DatasetDetail, DatasetStatus, Platform, Relation } from '../serving/platform.ts'
+import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/status.ts'
+import type { Platform, Relation } from '../serving/platform.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { logExtents } from './log-end.ts'
+import { ProjectProblems } from './report-error.ts'
 import { absentTable, publishedRelation, quarantineRelation, quarantinedStream, relationNames } from './platform.ts'
 
 /** What serving can see of a project that does not run: its lake, as it lies on disk. Changes nothing and takes no lock. */
@@ -159,7 +161,7 @@ async function absentTables(project: Project): Promise<Map<string, LakeTable>> {
   })
   try {
     const { fields, problems } = await bindProject(project, database)
-    if (problems[0]) throw problems[0]
+    if (problems.length > 0) throw new ProjectProblems(project.directory, problems)
     return new Map([...fields].map(([name, columns]) => [name, absentTable(columns)]))
   } finally {
     database.close()

@@ -9,11 +9,12 @@ import type { Plan } from './plan-project.ts'
 import { textTable } from './text-table.ts'
 
 /** The plan for machines. */
-export function planDocument({ project, bound, problems }: Plan) {
+export function planDocument({ project, bound, files, problems }: Plan) {
   return {
     project: project.name,
     directory: project.directory,
     include: project.config.include ?? DEFAULT_INCLUDE,
+    files,
     problems,
     datasets: project.order.map((dataset) => ({
       name: dataset.name,
@@ -140,7 +141,15 @@ function howKept(dataset: Dataset): string {
     case 'full':
       return `whole${suffix}`
     case 'interval':
-      return `by ${materialization.unit}${suffix}`
+      return `by ${materialization.unit}${materialization.emit === 'closed' ? ', once it is over' : ''}${suffix}`
+    case 'window': {
+      const { size, every, emit } = materialization
+      return `windows of ${size}${every === size ? '' : ` every ${every}`}${emit === 'closed' ? '' : ', open ones too'}${suffix}`
+    }
+    case 'session': {
+      const { gap, by, emit } = materialization
+      return `sessions by ${by.join(', ')}, gap ${gap}${emit === 'closed' ? '' : ', open ones too'}${suffix}`
+    }
     case 'key':
       return `by key (${materialization.columns.join(', ')})${suffix}`
   }

@@ -9,12 +9,11 @@ import { QUARANTINE_FIELDS } from '../quality/quarantine.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { datasetDetail, datasetStatuses, observe } from '../runtime/status.ts'
 import { relationOf } from '../runtime/warehouse.ts'
+import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
 import type {
   ChangesPage,
   ChangesQuestion,
   DatasetChanges,
-  DatasetDetail,
-  DatasetStatus,
   IncomingBatch,
   Platform,
   Relation,

@@ -76,8 +76,7 @@ export function compileGate(
     ...rules.map((rule) => rule.condition),
   ].join(' AND ')
   const state = `CASE WHEN coalesce(${good}, false) THEN ${STATE.good}::TINYINT ELSE ${STATE.bad}::TINYINT END`
-  const time =
-    stream.unique?.horizon === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(stream.time!)}::TIMESTAMP)::DOUBLE`
+  const time = timeMsSql(stream)
   const [first, second] = fingerprint ?? ['0::UBIGINT', '0::UBIGINT']
   return {
     fingerprint,
@@ -98,7 +97,7 @@ export function compileGate(
       const failures = [
         ...whole.map((rule) => failure(rule)),
         ...stream.fields.map((field) => typeFailure(field)),
-        ...rules.map((rule) => failure(rule)),
+        ...rules.map((rule) => failure(rule, stream.fields)),
       ]
       const list = `list_filter([${failures.join(', ')}], lambda f: f IS NOT NULL)`
       const from = `FROM (${typedColumns(file, false)})`
@@ -109,6 +108,11 @@ export function compileGate(
       return `SELECT ${unreadable} AS failures, "${source}", "${name}", "${line}", "${raw}" ${from}`
     },
   }
+}
+
+/** The event time of a stream's row in ms since the epoch; 0 where it has none. */
+export function timeMsSql({ time }: Stream): string {
+  return time === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(time)}::TIMESTAMP)::DOUBLE`
 }
 
 /**
@@ -150,8 +154,13 @@ function wholeRules(stream: Stream, { unmapped }: TextLevel): RowRule[] {
   return rules
 }
 
-function failure({ name, condition, reason }: RowRule): string {
-  return `CASE WHEN NOT coalesce(${condition}, false) THEN [${quoteLiteral(name)}, ${reason}] END`
+/** A rule that gives no answer because a column it asks about has no value of its type says nothing new. */
+function failure({ name, condition, reason }: RowRule, fields: readonly Field[] = []): string {
+  const untyped = fields
+    .filter((field) => new RegExp(`\\b${field.name}\\b`, 'i').test(condition))
+    .map((f) => `NOT coalesce(${wellTyped(textName(f), quoteIdentifier(f.name), f.type, f.nullable)}, false)`)
+  const unanswered = untyped.length === 0 ? 'false' : `(${untyped.join(' OR ')})`
+  return `CASE WHEN NOT coalesce(${condition}, ${unanswered}) THEN [${quoteLiteral(name)}, ${reason}] END`
 }
 
 function typeFailure(field: Field): string {

@@ -1,21 +1,9 @@
 import type { LakeTable } from '../lake/table.ts'
 import type { Handler } from '../project/handler.ts'
+import type { HandlerStatus } from '../project/status.ts'
 import type { HandlerPlace } from './handler-places.ts'
 import { type HandlerCalls, HandlerRunner, type HandlerRunnerOptions } from './handler-runner.ts'
 import { changesRows } from './warehouse.ts'
-
-/** How a handler does, for status. */
-export interface HandlerStatus {
-  name: string
-  /** `failed`: the last call failed, and is made again. */
-  state: 'ok' | 'failed'
-  /** Published changes that were not delivered whole. */
-  lag: number
-  /** Failed calls in a row. */
-  failures: number
-  /** What went wrong the last time, while `failed`. */
-  last_error?: string
-}
 
 /** The handlers of a project. */
 export class Handlers {

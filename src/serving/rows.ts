@@ -2,7 +2,7 @@ import { MillraceError } from '../base/errors.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import { didYouMean } from '../base/suggest.ts'
 import type { BoundValue } from '../engine/duckdb/bind.ts'
-import type { ColumnType, IdentifiedField } from '../project/columns.ts'
+import { type ColumnType, type IdentifiedField, offeredColumns } from '../project/columns.ts'
 import { type Cursor, badCursor, questionName, readCursor } from './cursor.ts'
 import type { ServingLimits } from './limits.ts'
 import type { Relation } from './platform.ts'
@@ -44,9 +44,10 @@ interface Ordering {
 
 /**
  * SQL for a URL's parameters over one relation. Every value is bound. Errors, all `invalid`: `unknown-column`,
- * `unknown-operator`, `bad-value`, `bad-limit`, `bad-cursor`, `too-many-conditions`; `conflict`/`rows-changed`.
+ * `unknown-operator`, `repeated-parameter`, `bad-value`, `bad-limit`, `bad-cursor`, `too-many-conditions`; `conflict`/`rows-changed`.
  */
 export function rowsQuery(relation: Relation, given: URLSearchParams, limits: ServingLimits): RowsQuery {
+  expectOnce(given)
   const binder = new Binder()
   const columns = selectedColumns(relation, given.get('columns'))
   const order = ordering(relation, given.get('order'))
@@ -112,6 +113,16 @@ export function nextCursor(
   return { version, question, skip: page.last.tied + (same ? cursor.skip : 0), keys: page.last.keys }
 }
 
+/** A filter may be given several times; of two limits or orders nobody could say which holds. */
+function expectOnce(given: URLSearchParams): void {
+  const repeated = CONTROLS.find((name) => given.getAll(name).length > 1)
+  if (repeated === undefined) return
+  throw new MillraceError('invalid', 'repeated-parameter', `'${repeated}' is given more than once.`, {
+    hint: 'Give it once; several columns are separated by commas.',
+    context: { parameter: repeated },
+  })
+}
+
 class Binder {
   readonly values: Record<string, BoundValue> = {}
 
@@ -127,7 +138,7 @@ function fieldNamed(relation: Columned, name: string): IdentifiedField {
   if (field !== undefined) return field
   const names = relation.fields.map((each) => each.name)
   throw new MillraceError('invalid', 'unknown-column', `${relation.name} has no column '${name}'.`, {
-    hint: didYouMean(name, names),
+    hint: didYouMean(name, offeredColumns(name, names)),
     context: { dataset: relation.name, column: name },
   })
 }
@@ -147,7 +158,7 @@ function ordering(relation: Columned, text: string | null): Ordering[] {
       throw new MillraceError(
         'invalid',
         'bad-order',
-        `Rows cannot be ordered by '${field.name}', a ${field.type.kind}.`,
+        `Rows cannot be ordered by '${field.name}', which is of type ${field.type.kind}.`,
         {
           hint: 'Order by columns of simple types.',
         },
@@ -211,7 +222,7 @@ function condition(field: IdentifiedField, operator: Operator, values: readonly 
     throw new MillraceError(
       'invalid',
       'bad-filter',
-      `'${field.name}' is a ${field.type.kind}: only ${field.name}.null=true or =false filters on it.`,
+      `'${field.name}' is of type ${field.type.kind}: only ${field.name}.null=true or =false filters on it.`,
       {
         hint: 'POST /v1/sql reaches inside such values.',
       },
@@ -221,7 +232,7 @@ function condition(field: IdentifiedField, operator: Operator, values: readonly 
     throw new MillraceError(
       'invalid',
       'bad-filter',
-      `'${where}' needs a string column; '${field.name}' is a ${field.type.kind}.`,
+      `'${where}' needs a string column; '${field.name}' is of type ${field.type.kind}.`,
       {
         hint: 'Compare it with eq, ne, lt, lte, gt or gte.',
       },

@@ -40,6 +40,7 @@ const STATUS_PROPERTIES = {
       },
     },
   },
+  watermark: { type: ['string', 'null'], format: 'date-time' },
 }
 
 const SCHEMAS = [

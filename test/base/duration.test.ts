@@ -1,38 +1,39 @@
 import { expect, test } from 'vitest'
-import { formatMs, parseDuration } from '../../src/base/duration.ts'
+import { durationMs, formatMs, parseDuration } from '../../src/base/duration.ts'
 
 test.each([
-  // It was once read as 500 minutes.
-  ['500 ms', 500],
-  ['20ms', 20],
-  ['3 milliseconds', 3],
+  ['200 ms', 200],
+  ['1ms', 1],
+  ['2 milliseconds', 2],
+  ['1 millisecond', 1],
+  ['5 s', 5_000],
   ['90s', 90_000],
-  ['1.5 s', 1_500],
-  ['2 seconds', 2_000],
-  ['1 m', 60_000],
-  ['10 Minutes', 600_000],
-  [' 1 hour ', 3_600_000],
+  ['1.5 seconds', 1_500],
+  ['3 m', 180_000],
+  ['10 minutes', 600_000],
+  [' 1.5 hours ', 5_400_000],
   ['2 h', 7_200_000],
-  ['1 day', 86_400_000],
+  ['1 Day', 86_400_000],
+  ['7 d', 604_800_000],
   ['2 weeks', 1_209_600_000],
-  ['0 s', 0],
 ])('%j is %d ms', (text, ms) => {
   expect(parseDuration(text)).toBe(ms)
 })
 
-test.each(['', '10', 'soon', '-1 s', '1 fortnight', '1 hs', '5 mss', '1 constructor', '1 s 2', '1e3 s', 's'])(
+test.each(['', '5', 'minute', '3 sec', '3 ss', '-1 s', '1 s 2 ms', '1 month', '1e3 s', 'NaN s'])(
   '%j is no duration',
   (text) => {
     expect(parseDuration(text)).toBeUndefined()
+    expect(() => durationMs(text, 'lateness')).toThrow(`lateness: '${text}' is not a duration.`)
   },
 )
 
-test('durations as people read them', () => {
-  expect([850, 2_400, 200_000, 7_500_000, 273_600_000].map(formatMs)).toEqual([
-    '850 ms',
-    '2.4 s',
-    '3 min 20 s',
-    '2 h 5 min',
-    '3 d 4 h',
-  ])
+test.each([
+  [850, '850 ms'],
+  [2_400, '2.4 s'],
+  [200_000, '3 min 20 s'],
+  [7_500_000, '2 h 5 min'],
+  [273_600_000, '3 d 4 h'],
+])('%d ms reads %s', (ms, text) => {
+  expect(formatMs(ms)).toBe(text)
 })

@@ -194,17 +194,17 @@ describe('what cannot be told any more', () => {
       await runtime.settle()
     }
     const lakeTable = runtime.lakeTable('totals')
-    const [second, third] = lakeTable.published().slice(-3)
-    expect((await follow(runtime, 'totals', { done: second! })).lost).toBe(false)
+    const [second, third] = lakeTable.published().slice(-3) as [bigint, bigint]
+    expect((await follow(runtime, 'totals', { done: second })).lost).toBe(false)
     home.aheadMs = 1_000
     await expireSnapshots(lakeTable, { keepLast: 2, maxAgeMs: 0 })
     // The third is there, and the files it took out of the second are not.
-    expect([second!, third!].map((id) => lakeTable.snapshot(id) !== undefined)).toEqual([false, true])
-    expect(await lakeTable.changes({ id: second! }, lakeTable.snapshot(third!)!)).toBeDefined()
+    expect([second, third].map((id) => lakeTable.snapshot(id) !== undefined)).toEqual([false, true])
+    expect(await lakeTable.changes({ id: second }, lakeTable.snapshot(third)!)).toBeDefined()
     // A comparison made before would still be there for this process.
     await home.stop(runtime)
     const again = await home.open([events, totals])
-    expect(await again.changes.page('totals', { done: second! }, ROWS)).toBe('lost')
+    expect(await again.changes.page('totals', { done: second }, ROWS)).toBe('lost')
   })
 
   test('a snapshot that its audit holds back is not shown, nor what it went through', async () => {

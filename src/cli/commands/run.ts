@@ -153,7 +153,9 @@ function failuresOf({ streams, tables, handlers }: RunReport, out: Output): stri
   return [
     ...streams.flatMap(({ name, state, reason, files }) => [
       ...(files?.failed ?? []).map(({ file, message, hint }) =>
-        failed(`${name}, ${file}: ${message}${hint === undefined ? '' : ` ${hint}`}`),
+        failed(
+          `${name}: ${message.startsWith(file) ? '' : `${file}: `}${message}${hint === undefined ? '' : ` ${hint}`}`,
+        ),
       ),
       ...(state === 'failed' || state === 'blocked' ? [failed(`${name} is ${state}: ${reason ?? ''}`)] : []),
     ]),
