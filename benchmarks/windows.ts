@@ -20,13 +20,18 @@ export async function run({ events = 1_200_000, say }: BenchOptions): Promise<Re
     const send = async () => {
       const pending = new Set<Promise<void>>()
       const begun = performance.now()
-      for (let sent = 0; sent < events; ) {
+      for (let sent = 0; sent < events;) {
         const now = Date.now()
         const end = Math.floor(now / 1_000) * 1_000
         if (!passed.has(end)) passed.set(end, performance.now())
         const due = Math.min(events, Math.floor(((performance.now() - begun) / 1_000) * EVENTS_PER_SECOND) + 1)
         const lines = Array.from({ length: due - sent }, (_, i) =>
-          JSON.stringify({ event_id: sent + i, happened: new Date(now).toISOString(), page: `/p${i % 20}`, amount: i % 7 }),
+          JSON.stringify({
+            event_id: sent + i,
+            happened: new Date(now).toISOString(),
+            page: `/p${i % 20}`,
+            amount: i % 7,
+          }),
         )
         sent = due
         const request = post(server.url, lines).finally(() => pending.delete(request))
@@ -37,7 +42,9 @@ export async function run({ events = 1_200_000, say }: BenchOptions): Promise<Re
     }
     const look = async () => {
       while (running) {
-        const [[newest]] = (await query(server.url, 'select epoch_ms(max(window_end)) from per_second')) as [[number | null]]
+        const [[newest]] = (await query(server.url, 'select epoch_ms(max(window_end)) from per_second')) as [
+          [number | null],
+        ]
         if (newest !== null)
           for (const end of passed.keys()) if (end <= newest && !seen.has(end)) seen.set(end, performance.now())
         await sleep(10)
