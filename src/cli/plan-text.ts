@@ -127,6 +127,10 @@ function howKept(dataset: Dataset): string {
       return `by ${materialization.unit}${suffix}`
     case 'key':
       return `by key (${materialization.columns.join(', ')})${suffix}`
+    case 'function':
+      return `${materialization.call}, append${suffix}`
+    case 'mapReduce':
+      return `mapReduce, whole${suffix}`
   }
 }
 

@@ -10,6 +10,7 @@ import type { Place } from './place.ts'
 import type { Source } from './source.ts'
 import type { PartitionBy, Stream } from './stream.ts'
 import type { Table } from './table.ts'
+import { checkTransform } from './transform-rules.ts'
 
 /** Column names that Millrace adds to streams itself. */
 export const RESERVED_COLUMNS = ['_partition', '_offset', '_extra'] as const
@@ -168,6 +169,7 @@ function checkTable(table: Table, local: Reporter): void {
       'Refer to a dataset by the variable that declares it; for a text value use sql.literal().',
     )
   }
+  if (table.transform) checkTransform(table, table.transform, local)
   const { materialization } = table
   if (materialization.kind === 'interval') {
     const timed = table.sql.datasets.some((input) =>

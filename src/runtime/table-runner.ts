@@ -15,8 +15,9 @@ import type { IntervalUnit, Table } from '../project/table.ts'
 import { checksFingerprint } from '../quality/audit.ts'
 import { runAudits } from './audits.ts'
 import { mergeByKey } from './key-merge.ts'
-import { type StepRecord, readRecord, recordSummary } from './record.ts'
+import { type Counts, NO_COUNTS, type StepRecord, readRecord, recordSummary } from './record.ts'
 import { writeFiles } from './partitioned.ts'
+import type { TransformRunner, Transformed } from './transform-runner.ts'
 import { CANDIDATE, newestStep, relationOf, rowsVersion } from './warehouse.ts'
 
 export interface TableRunnerOptions {
@@ -29,6 +30,8 @@ export interface TableRunnerOptions {
   readonly clock: Clock
   /** Where files go, instead of the table's own place: for rows that are only compared. */
   readonly directory?: string
+  /** Computes the rows, where functions make them. */
+  readonly transform?: TransformRunner
   /** The lake table of a dataset. */
   lakeTableOf(dataset: Dataset): LakeTable
 }
@@ -54,6 +57,8 @@ export interface TableChange {
   readonly add: readonly DataFile[]
   readonly remove: readonly DataFile[]
   readonly intervals?: number
+  /** What else a step of a table made by functions changes. */
+  readonly transformed?: Omit<Transformed, 'add'>
 }
 
 /** Snapshots of the datasets a step reads, fixed for the whole step. */
@@ -79,6 +84,11 @@ export class TableRunner {
     return this.#options.lakeTable
   }
 
+  /** The table's quarantine, when there is one: only functions refuse rows. */
+  get quarantine(): LakeTable | undefined {
+    return this.#options.transform?.quarantine
+  }
+
   /** One step at a time: what is due is worked out from the last one's commit. */
   refresh(range: RefreshRange = {}): Promise<RefreshResult> {
     return this.#steps.run(() => this.#refresh(range))
@@ -99,7 +109,7 @@ export class TableRunner {
     const isSame = newest?.record.code === code && newest.record.checks === checks
     if (!forced && newest && isSame && sameInputs(newest.record.inputs, inputs)) return unchanged(newest)
     const main = lakeTable.snapshot('main')
-    const base = main && readRecord(main.summary)
+    const base = this.#published()
     const partial = range.fromMs !== undefined || range.toMs !== undefined
     const whole = range.everything === true || !main || !base || (base.code !== code && !partial)
     const change = await this.#compute(pins, whole ? undefined : { main, record: base }, range)
@@ -142,6 +152,9 @@ export class TableRunner {
         return this.#full(computing)
       case 'interval':
         return this.#intervals(computing, materialization.unit, since?.main, changes, range)
+      case 'function':
+      case 'mapReduce':
+        return this.#transform(computing, since, changes)
       case 'key':
         return mergeByKey({
           ...this.#options,
@@ -181,6 +194,47 @@ export class TableRunner {
   async #full(pins: Pins): Promise<TableChange> {
     const sql = await this.#render(pins)
     return { add: await this.#write(this.#cast(`(${sql})`)), remove: await this.#live() }
+  }
+
+  /** Functions take each row once: those that the input gained, or all when it lost some. A mapReduce always takes all. */
+  async #transform(
+    pins: Pins,
+    since: { main: Snapshot; record: StepRecord } | undefined,
+    changes: ReadonlyMap<string, { added: DataFile[]; removed: DataFile[] }> | undefined,
+  ): Promise<TableChange> {
+    const { table, transform, directory } = this.#options
+    const only =
+      table.materialization.kind === 'function' && changes && [...changes.values()].every((c) => c.removed.length === 0)
+        ? new Map([...changes].map(([name, { added }]) => [name, added]))
+        : undefined
+    const { add, ...transformed } = await transform!.run({
+      query: await this.#render(pins, only),
+      whole: only === undefined,
+      base: since?.record ?? this.#published(),
+      write: (sql) => this.#write(sql),
+      directory,
+    })
+    return { add, remove: only ? [] : await this.#live(), transformed }
+  }
+
+  /** The record of the step that is published. */
+  #published(): StepRecord | undefined {
+    const main = this.#options.lakeTable.snapshot('main')
+    return main && readRecord(main.summary)
+  }
+
+  /** Takes refused rows that meet a condition through the present functions again, as one step. */
+  replayRefused(where: string): Promise<Counts> {
+    return this.#steps.run(async () => {
+      const { table, transform, lakeTable, directory } = this.#options
+      const base = this.#published()
+      if (!base) return NO_COUNTS
+      const write = (sql: string) => this.#write(sql)
+      const { add, fresh, ...transformed } = await transform!.rerun(where, { base, write, directory })
+      if (fresh.received > 0)
+        await this.#commit(table, this.#pin(), base, lakeTable.snapshot('main'), { add, remove: [], transformed })
+      return fresh
+    })
   }
 
   async #intervals(
@@ -327,11 +381,13 @@ export class TableRunner {
     const blocking = audits.find((audit) => !audit.passed && audit.severity === 'block')
     // A candidate left by an earlier failure rests on older inputs; this step was computed from what is published.
     if (lakeTable.snapshot(CANDIDATE)) await lakeTable.setRef(CANDIDATE, undefined)
+    const told = { ...record, ...totalsOf(change.transformed ?? this.#published()) }
+    if (change.transformed) await this.#options.transform!.commitRefused(told, change.transformed.refused)
     const snapshot = await lakeTable.commit({
       operation: change.remove.length > 0 ? 'overwrite' : 'append',
       add: change.add,
       remove: change.remove.map((file) => file.path),
-      summary: recordSummary({ ...record, ...(audits.length === 0 ? {} : { audits }) }),
+      summary: recordSummary({ ...told, ...(audits.length === 0 ? {} : { audits }) }),
       // The candidate begins at what is published; nobody else moves either.
       ...(blocking ? { ref: CANDIDATE, parent: null } : { parent: main?.id ?? null }),
     })
@@ -370,6 +426,12 @@ function intervalLiteral(unit: IntervalUnit, ms: number): string {
 
 function isChanged(change: { added: readonly DataFile[]; removed: readonly DataFile[] } | undefined): boolean {
   return change === undefined || change.added.length > 0 || change.removed.length > 0
+}
+
+/** What a table made by functions counts from step to step. */
+function totalsOf(from: Pick<StepRecord, 'counts' | 'steps'> | undefined): Pick<StepRecord, 'counts' | 'steps'> {
+  const { counts, steps } = from ?? {}
+  return counts === undefined || steps === undefined ? {} : { counts, steps }
 }
 
 function sameInputs(a: StepRecord['inputs'], b: Record<string, string | null>): boolean {
