@@ -8,7 +8,8 @@ import { planProject } from './plan-project.ts'
 import { ProjectProblems, reportError } from './report-error.ts'
 
 /** What threads that call the project's functions load it with. */
-const LOADER = new URL(import.meta.url.endsWith('.ts') ? './load-project.ts' : './load-project.js', import.meta.url).href
+const LOADER = new URL(import.meta.url.endsWith('.ts') ? './load-project.ts' : './load-project.js', import.meta.url)
+  .href
 
 export interface OpenOptions {
   readonly project: Project

@@ -56,10 +56,7 @@ export type FilterOptions<Row> = CallOptions &
   (
     | (ByRow & { filter: (row: Row, context: FunctionContext) => boolean | Promise<boolean> })
     | (ByBatch & {
-        filter: (
-          rows: readonly Row[],
-          context: FunctionContext,
-        ) => readonly boolean[] | Promise<readonly boolean[]>
+        filter: (rows: readonly Row[], context: FunctionContext) => readonly boolean[] | Promise<readonly boolean[]>
       })
   )
 
@@ -115,6 +112,7 @@ function functionTable<Out extends Columns>(
     sql: sql`select * from ${input}`,
     fields,
     transform,
+    acceptLate: undefined,
     partitionBy: listOf(options.partitionBy),
     checks: options.checks ?? [],
     doc: options.doc,

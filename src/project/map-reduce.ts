@@ -26,13 +26,8 @@ type Wide<T> = T extends number ? number : T extends string ? string : T extends
 
 type OneOrMore<T> = T | Iterable<T>
 
-export interface MapReduceOptions<
-  F extends Dataset | SqlTemplate,
-  C extends Columns,
-  Key extends MapReduceKey,
-  Value,
-> extends CallOptions,
-    ResultOptions {
+export interface MapReduceOptions<F extends Dataset | SqlTemplate, C extends Columns, Key extends MapReduceKey, Value>
+  extends CallOptions, ResultOptions {
   /** A dataset, or a query over datasets. */
   from: F
   columns: C
@@ -87,6 +82,7 @@ export function mapReduce<
     sql: queryOf(name, options.from),
     fields: fieldsOf(options.columns),
     transform,
+    acceptLate: undefined,
     partitionBy: listOf(options.partitionBy),
     checks: options.checks ?? [],
     doc: options.doc,

@@ -87,9 +87,7 @@ const LONG_MAX = 2n ** 63n
 const SCALARS: Partial<Record<ColumnType['kind'], (value: unknown) => string | undefined>> = {
   string: text,
   int: (value) =>
-    Number.isInteger(value) && (value as number) >= -INT_MAX && (value as number) < INT_MAX
-      ? String(value)
-      : undefined,
+    Number.isInteger(value) && (value as number) >= -INT_MAX && (value as number) < INT_MAX ? String(value) : undefined,
   long: (value) => {
     if (typeof value === 'bigint') return value >= -LONG_MAX && value < LONG_MAX ? `"${value}"` : undefined
     return Number.isSafeInteger(value) ? String(value) : undefined
@@ -132,7 +130,8 @@ const INSTANT =
 function instantOf(value: string): string | undefined {
   const match = INSTANT.exec(value)
   if (!match || !isDate(match[1]!)) return undefined
-  const [, date, hour = '00', minute = '00', second = '00', fraction = '', sign, offsetHour, offsetMinute = '00'] = match
+  const [, date, hour = '00', minute = '00', second = '00', fraction = '', sign, offsetHour, offsetMinute = '00'] =
+    match
   const offset = sign === undefined ? 0 : (Number(offsetHour) * 60 + Number(offsetMinute)) * (sign === '-' ? -1 : 1)
   const ms = Date.parse(`${date}T${hour}:${minute}:${second}Z`) - offset * 60_000
   const moved = new Date(ms).toISOString()

@@ -96,5 +96,4 @@ export interface TaskReport {
 
 export type FunctionRequest = FunctionTask & { readonly id: number }
 export type FunctionResponse =
-  | { readonly id: number; readonly report: TaskReport }
-  | { readonly id: number; readonly error: SerializedError }
+  { readonly id: number; readonly report: TaskReport } | { readonly id: number; readonly error: SerializedError }

@@ -5,6 +5,8 @@ import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import type { Materialization, Table } from '../project/table.ts'
+import { shapeOf } from './delta.ts'
+import type { InputChanges } from './inputs.ts'
 import type { TableChange } from './table-runner.ts'
 import { relationOf } from './warehouse.ts'
 
@@ -16,7 +18,7 @@ export interface KeyMerge {
   readonly database: Database
   /** The published snapshot to merge into; undefined to compute all. */
   readonly main: Snapshot | undefined
-  readonly changes: ReadonlyMap<string, { added: DataFile[]; removed: DataFile[] }> | undefined
+  readonly changes: InputChanges | undefined
   render(only?: ReadonlyMap<string, readonly DataFile[]>): Promise<string>
   live(): Promise<DataFile[]>
   write(sql: string): Promise<DataFile[]>
@@ -58,34 +60,15 @@ async function freshFiles({
   changes,
   database,
   render,
-}: KeyMerge): Promise<Map<string, DataFile[]> | undefined> {
+}: KeyMerge): Promise<Map<string, readonly DataFile[]> | undefined> {
   // A deleted key leaves no version behind to compare a late row with, so deletions are decided over all rows.
   if (!main || !changes || keys.version === undefined || keys.deleted !== undefined) return undefined
   const changed = [...changes].filter(([, change]) => change.added.length > 0 || change.removed.length > 0)
   if (changed.length !== 1 || changed[0]![1].removed.length > 0) return undefined
   if (table.sql.datasets.length !== 1) return undefined
   const fresh = new Map([[changed[0]![0], changed[0]![1].added]])
-  return (await isRowByRow(database, await render(fresh))) ? fresh : undefined
+  return (await shapeOf(database, await render(fresh))) === 'by row' ? fresh : undefined
 }
-
-/** Whether a query's plan has only operators that treat each row by itself. */
-export async function isRowByRow(database: Database, sql: string): Promise<boolean> {
-  const [row] = await database.rows(`EXPLAIN (FORMAT json) ${sql}`)
-  const plan = String(row?.explain_value ?? '')
-  const operators = [...plan.matchAll(/"name":\s*"([A-Z_ ]+)"/g)].map((match) => match[1]!.trim())
-  return operators.length > 0 && operators.every((name) => ROW_OPERATORS.has(name))
-}
-
-const ROW_OPERATORS = new Set([
-  'PROJECTION',
-  'FILTER',
-  'READ_PARQUET',
-  'UNNEST',
-  'INOUT_FUNCTION',
-  'EMPTY_RESULT',
-  'DUMMY_SCAN',
-  'UNION',
-])
 
 async function filesWithKeys(
   { lakeTable, database, keys }: KeyMerge,

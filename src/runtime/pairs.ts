@@ -63,7 +63,8 @@ export class Pairs {
   }
 
   #combineAll(): void {
-    for (const [key, values] of this.#values) if (values.length > 1) this.#values.set(key, [this.#combined(key, values)])
+    for (const [key, values] of this.#values)
+      if (values.length > 1) this.#values.set(key, [this.#combined(key, values)])
     this.#count = this.#values.size
   }
 
@@ -90,7 +91,8 @@ function pairOf(pair: unknown): Pair {
 
 function jsonOf(value: unknown, what: string): string {
   const json = typeof value === 'bigint' ? undefined : (JSON.stringify(value) as string | undefined)
-  if (json === undefined) throw new Misfit('result', `the function gave ${shown(value)} for a ${what}, which JSON cannot hold`)
+  if (json === undefined)
+    throw new Misfit('result', `the function gave ${shown(value)} for a ${what}, which JSON cannot hold`)
   return json
 }
 

@@ -21,7 +21,9 @@ export interface InputRow {
 }
 
 /** What became of a row. */
-type Outcome<T> = { readonly input: InputRow } & ({ readonly result: T } | { readonly rule: string; readonly reason: string })
+type Outcome<T> = { readonly input: InputRow } & (
+  { readonly result: T } | { readonly rule: string; readonly reason: string }
+)
 
 export interface RowCalls<T> {
   readonly task: ApplyTask | PairTask
@@ -146,7 +148,11 @@ function callGroup<T>(calls: RowCalls<T>, { rows, lost }: Group): Outcome<T>[] |
 }
 
 /** A batch that failed is tried row by row: one bad row takes no other with it. */
-function failed<T>(calls: RowCalls<T>, rows: readonly InputRow[], error: unknown): Outcome<T>[] | Promise<Outcome<T>[]> {
+function failed<T>(
+  calls: RowCalls<T>,
+  rows: readonly InputRow[],
+  error: unknown,
+): Outcome<T>[] | Promise<Outcome<T>[]> {
   if (!(error instanceof CallFailed)) throw error
   if (rows.length === 1) return [{ input: rows[0]!, rule: error.rule, reason: error.message }]
   return (async () => {

@@ -11,6 +11,7 @@ import type { LakeTable } from '../lake/table.ts'
 import { openLocalLog } from '../log/local/open.ts'
 import type { RecordBatch } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
+import { eventTimeOf, timeColumn } from '../project/event-time.ts'
 import type { Project } from '../project/project.ts'
 import type { Field } from '../project/columns.ts'
 import type { Stream } from '../project/stream.ts'
@@ -28,9 +29,10 @@ import { replayStream } from './replay.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
 import { StreamRunner } from './stream-runner.ts'
-import { type RefreshRange, TableRunner, refreshError, timeOf } from './table-runner.ts'
+import { type RefreshRange, TableRunner, refreshError } from './table-runner.ts'
 import { TransformRunner } from './transform-runner.ts'
 import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
+import { closesBetween } from './watermark.ts'
 
 export interface RuntimeOptions {
   readonly project: Project
@@ -159,9 +161,22 @@ export class Runtime {
     const code = this.bound.code.get(dataset.name)!
     if (dataset.kind === 'table') {
       const lakeTableOf = (input: Dataset) => this.lakeTable(input.name)
-      const runner = { table: dataset, lakeTable, fields, code, run, database: this.database, clock, lakeTableOf }
       const transform = await this.#openTransform(dataset, fields, code, temporary)
-      this.tables.set(dataset.name, new TableRunner({ ...runner, ...(transform ? { transform } : {}) }))
+      this.tables.set(
+        dataset.name,
+        new TableRunner({
+          table: dataset,
+          lakeTable,
+          fields,
+          code,
+          run,
+          database: this.database,
+          clock,
+          lakeTableOf,
+          ...(transform ? { transform } : {}),
+          idlePartitions: (stream) => this.streams.get(stream)!.idlePartitions(),
+        }),
+      )
       return
     }
     this.streams.set(dataset.name, await this.#openStream(dataset, lakeTable, code, temporary))
@@ -190,9 +205,7 @@ export class Runtime {
   }
 
   async #openQuarantine(name: string, create: boolean): Promise<LakeTable | undefined> {
-    return create
-      ? this.warehouse.quarantineOf(name)
-      : this.warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+    return create ? this.warehouse.quarantineOf(name) : this.warehouse.lake.load({ namespace: LAYERS.quarantine, name })
   }
 
   async #openStream(stream: Stream, table: LakeTable, code: string, temporary: string): Promise<StreamRunner> {
@@ -208,6 +221,7 @@ export class Runtime {
     })
     return StreamRunner.open({
       stream,
+      eventTime: eventTimeOf(stream, project.readers(stream.name)),
       gate: (sources) => this.#gate(stream, sources),
       code,
       run,
@@ -223,6 +237,10 @@ export class Runtime {
         quietMs: DEFAULTS.quietMs,
         lingerMs: DEFAULTS.lingerMs,
       },
+      isAwaited: (beforeMs, afterMs) =>
+        project
+          .readers(stream.name)
+          .some((reader) => reader.kind === 'table' && closesBetween(reader, stream.name, beforeMs, afterMs)),
       audited: isAudited(stream),
       onCommit: () => {
         if (hasAudits(stream)) this.scheduler.due(stream)
@@ -289,7 +307,7 @@ export class Runtime {
     }
     for (const dataset of this.project.order)
       if (dataset.kind === 'table' || hasAudits(dataset)) this.scheduler.due(dataset)
-    this.#polls.push(this.#watchFreshness(), this.#keepHouse())
+    this.#polls.push(this.#watchFreshness(), this.#watchIdle(), this.#keepHouse())
   }
 
   /** Keeps files few and the log small, a bounded part at a time. What goes wrong is told, and tried again the next time. */
@@ -336,12 +354,31 @@ export class Runtime {
     }
   }
 
+  /** Partitions fall idle without any commit: what waits for their time is due then. */
+  async #watchIdle(): Promise<void> {
+    const { signal } = this.#stopping
+    const watched = [...this.streams.values()].filter(
+      ({ options }) => (options.eventTime?.idleMs ?? Infinity) < Infinity,
+    )
+    const known = new Map<StreamRunner, number>()
+    const every = Math.min(...watched.map(({ options }) => options.eventTime!.idleMs / 4))
+    while (watched.length > 0) {
+      await this.options.clock.sleep(Math.max(20, Math.min(1_000, every)), signal)
+      if (signal.aborted) return
+      for (const runner of watched) {
+        const { size } = runner.idlePartitions()
+        if (size > (known.get(runner) ?? 0)) this.scheduler.published(runner.stream)
+        known.set(runner, size)
+      }
+    }
+  }
+
   /** Runs a dataset's checks over what is published. */
   async auditPublished(dataset: Dataset): Promise<AuditResult[]> {
     return runAudits(dataset, {
       self: await this.publishedSql(dataset.name),
       fields: this.bound.fields.get(dataset.name)!,
-      time: timeOf(dataset),
+      time: timeColumn(dataset),
       nowMs: this.options.clock.now(),
       database: this.database,
       relation: (other) => this.publishedSql(other.name),

@@ -81,7 +81,9 @@ function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
     published: main ? String(main.id) : null,
     rows,
     // A table of a query receives what it publishes: nothing is refused on the way.
-    ...(dataset.kind === 'stream' || dataset.transform ? counts : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
+    ...(dataset.kind === 'stream' || dataset.transform
+      ? counts
+      : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
     lag: dataset.kind === 'stream' ? observed.streamLag(dataset.name) : inputsBehind(dataset, table, observed),
     freshness_ms: main ? Math.max(0, observed.nowMs - main.timestampMs) : null,
   }

@@ -12,7 +12,7 @@ import type { TaskReport } from './function-messages.ts'
 import { FunctionTasks, type FunctionTasksOptions, refusedIn, resultRows } from './function-tasks.ts'
 import { reduceSorted } from './map-reduce.ts'
 import { type Counts, NO_COUNTS, type StepRecord, addCounts, readRecord, recordSummary } from './record.ts'
-import { rewriteWithout } from './replay.ts'
+import { rewriteWithout } from './partitioned.ts'
 import { dataDirectory, relationOf, toDataFiles } from './warehouse.ts'
 
 export interface TransformRunnerOptions extends FunctionTasksOptions {
@@ -80,7 +80,12 @@ export class TransformRunner {
     return this.#tasks.inFolder(async (folder) => {
       const input = await this.#tasks.writeInput(folder, step.query, fields)
       const { add, report, refused } = await this.#compute(folder, input, fields, step)
-      const fresh = { ...NO_COUNTS, received: report.taken, accepted: report.taken - report.refused, quarantined: report.refused }
+      const fresh = {
+        ...NO_COUNTS,
+        received: report.taken,
+        accepted: report.taken - report.refused,
+        quarantined: report.refused,
+      }
       const { counts = NO_COUNTS, steps = 0 } = step.base ?? {}
       return {
         add,
@@ -92,7 +97,10 @@ export class TransformRunner {
   }
 
   /** Takes the refused rows that meet a condition through the present code again. */
-  async rerun(where: string, step: Omit<TransformStep, 'query' | 'whole'>): Promise<Transformed & { readonly fresh: Counts }> {
+  async rerun(
+    where: string,
+    step: Omit<TransformStep, 'query' | 'whole'>,
+  ): Promise<Transformed & { readonly fresh: Counts }> {
     const { inputFields, database } = this.#options
     const quarantine = await this.#current(step.base?.steps ?? 0)
     const snapshot = quarantine?.snapshot()

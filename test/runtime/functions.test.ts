@@ -1,11 +1,13 @@
-import { existsSync, writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Declaration } from '../../src/project/dataset.ts'
+import { replayStream } from '../../src/runtime/replay.ts'
 import type { Runtime } from '../../src/runtime/runtime.ts'
 import { verify } from '../../src/runtime/verify.ts'
 import * as declared from './functions/project.ts'
+import { FaultyDisk } from '../support/faulty-disk.ts'
 import { Home, type OpenOptions, query, send, statusOf, value } from './home.ts'
 
 const LOADER = new URL('./functions/loader.ts', import.meta.url).href
@@ -30,7 +32,10 @@ test('a row of every type goes through a function and comes back the same', asyn
       big: '-9223372036854775808',
       price: '12345678901234567.100',
       data: '{"a":1.50}',
-      tags: [{ day: '2024-02-29', n: '9007199254740993' }, { day: '0001-01-01', n: null }],
+      tags: [
+        { day: '2024-02-29', n: '9007199254740993' },
+        { day: '0001-01-01', n: null },
+      ],
     }),
     click(2, '', { at: '2026-01-31T12:00:00Z', big: 5, price: '-0.001', tags: [] }),
   ])
@@ -40,7 +45,10 @@ test('a row of every type goes through a function and comes back the same', asyn
   expect(await query(runtime, `SELECT ${columns} FROM {enriched} ORDER BY id`)).toEqual(
     await query(runtime, `SELECT ${columns} FROM {clicks} ORDER BY id`),
   )
-  expect(await query(runtime, 'SELECT upper FROM {enriched} ORDER BY id')).toEqual([{ upper: 'Ä😀\t"\n' }, { upper: '' }])
+  expect(await query(runtime, 'SELECT upper FROM {enriched} ORDER BY id')).toEqual([
+    { upper: 'Ä😀\t"\n' },
+    { upper: '' },
+  ])
 })
 
 describe('each row once', () => {
@@ -69,11 +77,11 @@ describe('each row once', () => {
 
   test('killed between quarantine and rows, a step is done again and leaves nothing twice', async () => {
     const home = await Home.make()
-    const disk = home.faulty()
+    const disk = new FaultyDisk(join(home.dataDirectory, 'limbo'))
     const runtime = await open(home, [clicks, enriched], { disk })
     await send(runtime, 'clicks', [click(1, 'throw'), click(2)])
     await runtime.settle()
-    disk.failAt(/^link .*curated\/enriched\/metadata/)
+    disk.arm({ at: /^link .*curated\/enriched\/metadata/, error: 'EIO', lasting: false })
     await send(runtime, 'clicks', [click(3, 'throw'), click(4, 'throw'), click(5)])
     await runtime.settle()
     expect(statusOf(runtime, 'enriched').state).toBe('failed')
@@ -81,7 +89,13 @@ describe('each row once', () => {
     await home.crash(runtime)
     const again = await open(home, [clicks, enriched])
     await again.settle()
-    expect(statusOf(again, 'enriched')).toMatchObject({ state: 'ok', rows: 2, received: 5, accepted: 2, quarantined: 3 })
+    expect(statusOf(again, 'enriched')).toMatchObject({
+      state: 'ok',
+      rows: 2,
+      received: 5,
+      accepted: 2,
+      quarantined: 3,
+    })
     expect(await query(again, `SELECT raw->>'id' AS id FROM {quarantine.enriched} ORDER BY 1`)).toEqual([
       { id: '1' },
       { id: '3' },
@@ -94,7 +108,6 @@ describe('each row once', () => {
     const runtime = await open(home, [clicks, enriched])
     await send(runtime, 'clicks', [click(1, 'throw'), click(2)])
     await runtime.settle()
-    const { replayStream } = await import('../../src/runtime/replay.ts')
     await replayStream(runtime.stream('clicks'), { database: runtime.database, from: [0, 0], superseded: [] })
     await runtime.scheduler.settled()
     expect(statusOf(runtime, 'enriched')).toMatchObject({ rows: 1, received: 2, accepted: 1, quarantined: 1 })
@@ -120,7 +133,11 @@ test.each([
 ])('a row that makes a thread %s is found, and the others of its task go on', async (text, rule, reason) => {
   const home = await Home.make()
   const runtime = await open(home, [clicks, enriched])
-  await send(runtime, 'clicks', [...Array(50).keys()].map((id) => click(id, id === 20 || id === 31 ? text : `t${id}`)))
+  await send(
+    runtime,
+    'clicks',
+    [...Array(50).keys()].map((id) => click(id, id === 20 || id === 31 ? text : `t${id}`)),
+  )
   await runtime.settle()
   expect(statusOf(runtime, 'enriched')).toMatchObject({ state: 'ok', received: 50, accepted: 48, quarantined: 2 })
   const rows = await query(runtime, `SELECT rule, reason, raw->>'id' AS id FROM {quarantine.enriched} ORDER BY id`)
@@ -135,7 +152,11 @@ test('calls that wait are given up in time, and one that hangs its thread is tol
   const home = await Home.make()
   const runtime = await open(home, [clicks, declared.waited])
   const texts: Record<number, string> = { 3: 'slow', 11: 'throw', 17: 'loop' }
-  await send(runtime, 'clicks', [...Array(40).keys()].map((id) => click(id, texts[id] ?? `t${id}`)))
+  await send(
+    runtime,
+    'clicks',
+    [...Array(40).keys()].map((id) => click(id, texts[id] ?? `t${id}`)),
+  )
   await runtime.settle()
   expect(await query(runtime, `SELECT (raw->>'id')::INT AS id, rule FROM {quarantine.waited} ORDER BY 1`)).toEqual([
     { id: 3, rule: 'timeout' },
@@ -168,7 +189,9 @@ describe('results', () => {
     const runtime = await open(home, [clicks, declared.misfits])
     await send(runtime, 'clicks', [click(1, text)])
     await runtime.settle()
-    const rules = runtime.tables.get('misfits')!.quarantine ? await query(runtime, 'SELECT rule FROM {quarantine.misfits}') : []
+    const rules = runtime.tables.get('misfits')!.quarantine
+      ? await query(runtime, 'SELECT rule FROM {quarantine.misfits}')
+      : []
     expect(rules).toEqual(rule === undefined ? [] : [{ rule }])
     expect(statusOf(runtime, 'misfits').rows).toBe(rule === undefined ? 1 : 0)
   })
@@ -176,7 +199,12 @@ describe('results', () => {
   test('a flatMap gives as many rows as it may, and not one more', async () => {
     const home = await Home.make()
     const runtime = await open(home, [clicks, declared.words])
-    await send(runtime, 'clicks', [click(1, 'many 100'), click(2, 'many 101'), click(3, 'many 1000000'), click(4, 'a b throw')])
+    await send(runtime, 'clicks', [
+      click(1, 'many 100'),
+      click(2, 'many 101'),
+      click(3, 'many 1000000'),
+      click(4, 'a b throw'),
+    ])
     await runtime.settle()
     expect(statusOf(runtime, 'words')).toMatchObject({ rows: 100, received: 4, accepted: 1, quarantined: 3 })
     expect(await query(runtime, `SELECT (raw->>'id')::INT AS id, rule FROM {quarantine.words} ORDER BY 1`)).toEqual([
@@ -199,20 +227,27 @@ describe('results', () => {
         `SELECT string_agg(letter, '' ORDER BY _index) AS text FROM {${name}} GROUP BY _partition, _offset ORDER BY text`,
       )
     expect(await text('letters')).toEqual([{ text: 'education' }, { text: 'helloworld' }])
-    expect(await text('vowels')).toEqual([{ text: 'eoo' }, { text: 'euaio' }].toSorted((a, b) => (a.text < b.text ? -1 : 1)))
+    expect(await text('vowels')).toEqual(
+      [{ text: 'eoo' }, { text: 'euaio' }].toSorted((a, b) => (a.text < b.text ? -1 : 1)),
+    )
     expect(await query(runtime, `SELECT raw->>'word' AS word, raw->>'_index' AS i FROM {quarantine.letters}`)).toEqual([
       { word: 'muchlongerthanten', i: '1' },
     ])
     await send(runtime, 'clicks', [click(3, 'aha')])
     await runtime.settle()
     expect(await value(runtime, 'SELECT count(*)::INT FROM {vowels}')).toBe(10)
-    for (const name of ['words', 'letters', 'vowels']) expect(await verify(runtime, name)).toMatchObject({ equal: true })
+    for (const name of ['words', 'letters', 'vowels'])
+      expect(await verify(runtime, name)).toMatchObject({ equal: true })
   })
 
   test('a row that spoils its batch is refused alone', async () => {
     const home = await Home.make()
     const runtime = await open(home, [clicks, declared.even])
-    await send(runtime, 'clicks', [...Array(30).keys()].map((id) => click(id, id === 8 ? 'throw' : 'x')))
+    await send(
+      runtime,
+      'clicks',
+      [...Array(30).keys()].map((id) => click(id, id === 8 ? 'throw' : 'x')),
+    )
     await runtime.settle()
     expect(statusOf(runtime, 'even')).toMatchObject({ rows: 14, received: 30, accepted: 29, quarantined: 1 })
   })
@@ -222,13 +257,19 @@ test('what fails with a named error is called again, and nothing else', async ()
   const home = await Home.make()
   const runtime = await open(home, [clicks, declared.retried])
   const path = (id: number) => join(home.dataDirectory, `calls${id}`)
-  await send(runtime, 'clicks', [0, 1, -1].map((id) => click(id, path(id))))
+  await send(
+    runtime,
+    'clicks',
+    [0, 1, -1].map((id) => click(id, path(id))),
+  )
   await runtime.settle()
   expect(await query(runtime, 'SELECT id, calls FROM {retried} ORDER BY id')).toEqual([
     { id: 0, calls: 1 },
     { id: 1, calls: 3 },
   ])
-  expect(await query(runtime, `SELECT rule, raw->>'id' AS id FROM {quarantine.retried}`)).toEqual([{ rule: 'function', id: '-1' }])
+  expect(await query(runtime, `SELECT rule, raw->>'id' AS id FROM {quarantine.retried}`)).toEqual([
+    { rule: 'function', id: '-1' },
+  ])
 })
 
 test('while a service is down its rows wait: none is lost, and none refused', async () => {
@@ -236,13 +277,15 @@ test('while a service is down its rows wait: none is lost, and none refused', as
   const runtime = await open(home, [clicks, declared.guarded])
   const path = join(home.dataDirectory, 'down')
   writeFileSync(path, '')
-  await send(runtime, 'clicks', [...Array(10).keys()].map((id) => click(id, path)))
+  await send(
+    runtime,
+    'clicks',
+    [...Array(10).keys()].map((id) => click(id, path)),
+  )
   await runtime.settle()
   expect(statusOf(runtime, 'guarded')).toMatchObject({ state: 'failed', rows: 0, quarantined: 0 })
   expect(statusOf(runtime, 'guarded').reason).toMatch(/fails again and again: Error: the service is down/)
-  const { rmSync } = await import('node:fs')
   rmSync(path)
-  expect(existsSync(path)).toBe(false)
   await send(runtime, 'clicks', [click(10, path)])
   await runtime.settle()
   expect(statusOf(runtime, 'guarded')).toMatchObject({ state: 'ok', rows: 11, received: 11, quarantined: 0 })
@@ -253,7 +296,10 @@ test('a lookup is remembered by its key, for as many keys as declared', async ()
   const runtime = await open(home, [clicks, declared.looked], { config: { limits: { functionWorkers: 1 } } })
   const paths = ['a', 'b', 'a', 'b', 'a', 'c', 'd', 'a'].map((name) => join(home.dataDirectory, `look-${name}`))
   // One key for all: one partition, so that the order is that of the rows.
-  for (const [id, path] of paths.entries()) await runtime.stream('clicks').log.partitions[0]!.append({ lines: Buffer.from(`${JSON.stringify(click(id, path))}\n`), records: 1 })
+  for (const [id, path] of paths.entries())
+    await runtime
+      .stream('clicks')
+      .log.partitions[0]!.append({ lines: Buffer.from(`${JSON.stringify(click(id, path))}\n`), records: 1 })
   await runtime.settle()
   const rows = await query(runtime, 'SELECT n FROM {looked} ORDER BY id')
   expect(rows.map(({ n }) => n)).toEqual([1, 1, 1, 1, 1, 1, 1, 2])
@@ -268,7 +314,6 @@ test('refused rows are taken again on request, and leave quarantine when they pa
   await send(runtime, 'clicks', [click(1, path), click(2, path)])
   await runtime.settle()
   expect(statusOf(runtime, 'guarded')).toMatchObject({ rows: 0, quarantined: 2 })
-  const { rmSync } = await import('node:fs')
   rmSync(path)
   const counts = await runtime.tables.get('guarded')!.replayRefused('true')
   expect(counts).toMatchObject({ received: 2, accepted: 2, quarantined: 0 })
@@ -283,28 +328,39 @@ test('refused rows are taken again on request, and leave quarantine when they pa
 test('however rows fall into batches, steps and crashes, the result is the same', async () => {
   const texts = fc.constantFrom('a b', 'hello world', 'throw', 'many 3', 'many 101', 'x')
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.array(texts, { maxLength: 8 }), { minLength: 1, maxLength: 4 }), fc.nat(3), async (batches, crashAt) => {
-      const home = await Home.make()
-      const declarations = [clicks, declared.words, declared.letters]
-      let runtime = await open(home, declarations)
-      let id = 0
-      for (const [i, batch] of batches.entries()) {
-        if (batch.length > 0) await send(runtime, 'clicks', batch.map((text) => click(id++, text)))
-        if (i === crashAt) {
-          await home.crash(runtime)
-          runtime = await open(home, declarations)
-        } else if (i % 2 === 0) await runtime.settle()
-      }
-      await runtime.settle()
-      const all = batches.flat()
-      const bad = all.filter((text) => text === 'throw' || text === 'many 101').length
-      expect(statusOf(runtime, 'words')).toMatchObject({ received: all.length, quarantined: bad })
-      const expected = all.flatMap((text) => (text === 'throw' || text === 'many 101' ? [] : text === 'many 3' ? ['w0', 'w1', 'w2'] : text.split(' ')))
-      const words = await query(runtime, 'SELECT word FROM {words} ORDER BY word')
-      expect(words.map(({ word }) => word)).toEqual(expected.toSorted())
-      expect(await value(runtime, 'SELECT count(*)::INT FROM {letters}')).toBe(expected.join('').length)
-      await home.remove()
-    }),
+    fc.asyncProperty(
+      fc.array(fc.array(texts, { maxLength: 8 }), { minLength: 1, maxLength: 4 }),
+      fc.nat(3),
+      async (batches, crashAt) => {
+        const home = await Home.make()
+        const declarations = [clicks, declared.words, declared.letters]
+        let runtime = await open(home, declarations)
+        let id = 0
+        for (const [i, batch] of batches.entries()) {
+          if (batch.length > 0)
+            await send(
+              runtime,
+              'clicks',
+              batch.map((text) => click(id++, text)),
+            )
+          if (i === crashAt) {
+            await home.crash(runtime)
+            runtime = await open(home, declarations)
+          } else if (i % 2 === 0) await runtime.settle()
+        }
+        await runtime.settle()
+        const all = batches.flat()
+        const bad = all.filter((text) => text === 'throw' || text === 'many 101').length
+        expect(statusOf(runtime, 'words')).toMatchObject({ received: all.length, quarantined: bad })
+        const expected = all.flatMap((text) =>
+          text === 'throw' || text === 'many 101' ? [] : text === 'many 3' ? ['w0', 'w1', 'w2'] : text.split(' '),
+        )
+        const words = await query(runtime, 'SELECT word FROM {words} ORDER BY word')
+        expect(words.map(({ word }) => word)).toEqual(expected.toSorted())
+        expect(await value(runtime, 'SELECT count(*)::INT FROM {letters}')).toBe(expected.join('').length)
+        await home.remove()
+      },
+    ),
     { numRuns: 8 },
   )
 })

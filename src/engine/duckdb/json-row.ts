@@ -10,7 +10,9 @@ import { duckdbType } from './types.ts'
 
 /** SQL giving a struct of the columns which, as JSON, `rowReader` understands. */
 export function rowJson(fields: readonly Field[]): string {
-  const members = fields.map((field) => `${quoteIdentifier(field.name)} := ${value(quoteIdentifier(field.name), field.type)}`)
+  const members = fields.map(
+    (field) => `${quoteIdentifier(field.name)} := ${value(quoteIdentifier(field.name), field.type)}`,
+  )
   return `struct_pack(${members.join(', ')})`
 }
 
@@ -53,7 +55,9 @@ function value(sql: string, type: ColumnType, depth = 0): string {
 }
 
 /** What makes a row of parsed JSON; undefined when it is one already. */
-export function rowReader(fields: readonly Field[]): ((row: Record<string, unknown>) => Record<string, unknown>) | undefined {
+export function rowReader(
+  fields: readonly Field[],
+): ((row: Record<string, unknown>) => Record<string, unknown>) | undefined {
   const readers = fields.flatMap((field) => {
     const reader = valueReader(field.type)
     return reader ? [[field.name, reader] as const] : []

@@ -36,7 +36,15 @@ function note(path: string): number {
 }
 
 export const enriched = clicks.map('enriched', {
-  columns: { id: t.int(), upper: t.string(), at: t.timestamp().nullable(), big: t.long().nullable(), price: t.decimal(20, 3).nullable(), data: t.json().nullable(), tags: t.list(t.struct({ day: t.date(), n: t.long().nullable() })).nullable() },
+  columns: {
+    id: t.int(),
+    upper: t.string(),
+    at: t.timestamp().nullable(),
+    big: t.long().nullable(),
+    price: t.decimal(20, 3).nullable(),
+    data: t.json().nullable(),
+    tags: t.list(t.struct({ day: t.date(), n: t.long().nullable() })).nullable(),
+  },
   timeout: '300 ms',
   map: (row) => {
     obey(row.text)
