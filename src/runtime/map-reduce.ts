@@ -16,7 +16,9 @@ export interface Reduction {
 
 /** Pairs are JSON, in which neither tabs nor line feeds nor quotes mean anything to the reader of lines. */
 const LINES = "delim = '\t', quote = '', escape = '', header = false"
-const LINE_MAX = 16 * 1024 ** 2
+/** Bytes of a line, three to a character at most; also what is read at once. */
+const LINE_BYTES = 4 * 1024 ** 2
+
 
 const RANGES = 32
 const RANGE_BYTES = { min: 1024 ** 2, max: 64 * 1024 ** 2 } as const
@@ -29,7 +31,7 @@ export async function reduceSorted({ folder, tasks, database, write }: Reduction
   const files = await resultsIn(folder)
   if (files.length === 0) return
   const sorted = join(folder, 'sorted.tsv')
-  const pairs = `read_csv([${files.map(quoteLiteral).join(', ')}], ${LINES}, auto_detect = false, columns = {k: 'VARCHAR', v: 'VARCHAR'}, max_line_size = ${LINE_MAX})`
+  const pairs = `read_csv([${files.map(quoteLiteral).join(', ')}], ${LINES}, auto_detect = false, columns = {k: 'VARCHAR', v: 'VARCHAR'}, max_line_size = ${LINE_BYTES}, buffer_size = ${LINE_BYTES})`
   await database.execute(
     `COPY (SELECT k, v FROM ${pairs} ORDER BY k, v) TO ${quoteLiteral(sorted)} (FORMAT csv, ${LINES.replaceAll(' =', '')})`,
   )

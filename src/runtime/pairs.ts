@@ -8,6 +8,9 @@ import type { LineWriter } from './line-file.ts'
 /** A key and a value, both as JSON: text without tabs or line feeds. */
 type Pair = readonly [key: string, value: string]
 
+/** Characters of a pair. */
+const PAIR_MAX = 1024 ** 2
+
 /** Pairs kept for `combine` before they are written. */
 const COMBINED_MAX = 20_000
 
@@ -86,7 +89,9 @@ export class Pairs {
 function pairOf(pair: unknown): Pair {
   if (!Array.isArray(pair) || pair.length !== 2)
     throw new Misfit('result', `the function gave ${shown(pair)} where a pair [key, value] is expected`)
-  return [jsonOf(pair[0], 'key'), jsonOf(pair[1], 'value')]
+  const [key, value] = [jsonOf(pair[0], 'key'), jsonOf(pair[1], 'value')]
+  if (key.length + value.length <= PAIR_MAX) return [key, value]
+  throw new Misfit('result', `the function gave a pair of ${key.length + value.length} characters, over ${PAIR_MAX}`)
 }
 
 function jsonOf(value: unknown, what: string): string {

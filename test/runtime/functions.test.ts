@@ -173,27 +173,34 @@ test('calls that wait are given up in time, and one that hangs its thread is tol
 })
 
 describe('results', () => {
-  test.each([
-    ['{"id":1,"n":2,"extra":true}', undefined],
-    ['{"id":1,"n":2.5}', 'type(n)'],
-    ['{"id":1,"n":"2"}', 'type(n)'],
-    ['{"id":1}', 'not_null(n)'],
-    ['{"id":1,"n":3,"note":7}', 'type(note)'],
-    ['{"id":1,"n":3,"note":"\\ud800"}', 'type(note)'],
-    ['[]', 'result'],
-    ['null', 'result'],
-    ['"text"', 'result'],
-    ['{', 'function'],
-  ])('%s as a row: %s', async (text, rule) => {
+  test('a row that does not fit its columns is refused, and says what is wrong', async () => {
+    const cases: readonly (readonly [json: string, rule: string | undefined, reason: RegExp])[] = [
+      ['{"id":1,"n":2,"extra":true}', undefined, /^$/],
+      ['{"id":1,"n":2.5}', 'type(n)', /^n is 2.5, which is not a valid int$/],
+      ['{"id":1,"n":"2"}', 'type(n)', /^n is '2', which/],
+      ['{"id":1}', 'not_null(n)', /^n is missing$/],
+      ['{"id":1,"n":3,"note":7}', 'type(note)', /^note is 7/],
+      ['{"id":1,"n":3,"note":"\\ud800"}', 'type(note)', /^note is '\ufffd'/],
+      ['[]', 'result', /returned an array, which is no row/],
+      ['null', 'result', /returned null/],
+      ['"text"', 'result', /returned 'text'/],
+      ['{', 'function', /^SyntaxError: .*JSON/],
+    ]
     const home = await Home.make()
     const runtime = await open(home, [clicks, declared.misfits])
-    await send(runtime, 'clicks', [click(1, text)])
+    await send(
+      runtime,
+      'clicks',
+      cases.map(([text], id) => click(id, text)),
+    )
     await runtime.settle()
-    const rules = runtime.tables.get('misfits')!.quarantine
-      ? await query(runtime, 'SELECT rule FROM {quarantine.misfits}')
-      : []
-    expect(rules).toEqual(rule === undefined ? [] : [{ rule }])
-    expect(statusOf(runtime, 'misfits').rows).toBe(rule === undefined ? 1 : 0)
+    expect(statusOf(runtime, 'misfits')).toMatchObject({ rows: 1, received: cases.length, accepted: 1 })
+    const refused = await query(runtime, `SELECT (raw->>'id')::INT AS id, rule, reason FROM {quarantine.misfits}`)
+    for (const [id, [json, rule, reason]] of cases.entries()) {
+      const found = refused.find((row) => row['id'] === id)
+      expect(found?.['rule'], json).toBe(rule)
+      expect(String(found?.['reason'] ?? '')).toMatch(reason)
+    }
   })
 
   test('a flatMap gives as many rows as it may, and not one more', async () => {
@@ -293,13 +300,13 @@ test('while a service is down its rows wait: none is lost, and none refused', as
 
 test('a lookup is remembered by its key, for as many keys as declared', async () => {
   const home = await Home.make()
-  const runtime = await open(home, [clicks, declared.looked], { config: { limits: { functionWorkers: 1 } } })
+  const runtime = await open(home, [declared.plain, declared.looked], { config: { limits: { functionWorkers: 1 } } })
   const paths = ['a', 'b', 'a', 'b', 'a', 'c', 'd', 'a'].map((name) => join(home.dataDirectory, `look-${name}`))
-  // One key for all: one partition, so that the order is that of the rows.
-  for (const [id, path] of paths.entries())
-    await runtime
-      .stream('clicks')
-      .log.partitions[0]!.append({ lines: Buffer.from(`${JSON.stringify(click(id, path))}\n`), records: 1 })
+  await send(
+    runtime,
+    'plain',
+    paths.map((text, id) => ({ id, text })),
+  )
   await runtime.settle()
   const rows = await query(runtime, 'SELECT n FROM {looked} ORDER BY id')
   expect(rows.map(({ n }) => n)).toEqual([1, 1, 1, 1, 1, 1, 1, 2])
@@ -307,7 +314,7 @@ test('a lookup is remembered by its key, for as many keys as declared', async ()
 
 test('refused rows are taken again on request, and leave quarantine when they pass', async () => {
   const home = await Home.make()
-  const runtime = await open(home, [clicks, declared.guarded, declared.retried])
+  const runtime = await open(home, [clicks, declared.guarded])
   const path = join(home.dataDirectory, 'down')
   writeFileSync(path, '')
   // Two failures in a row do not open the circuit.
@@ -320,7 +327,7 @@ test('refused rows are taken again on request, and leave quarantine when they pa
   expect(statusOf(runtime, 'guarded')).toMatchObject({ rows: 2, received: 2, accepted: 2, quarantined: 0 })
   expect(await value(runtime, 'SELECT count(*)::INT FROM {quarantine.guarded}')).toBe(0)
   // It is one step: nothing is taken again.
-  await send(runtime, 'clicks', [click(3, 'x')])
+  await send(runtime, 'clicks', [click(3, path)])
   await runtime.settle()
   expect(statusOf(runtime, 'guarded')).toMatchObject({ rows: 3, received: 3, accepted: 3 })
 })

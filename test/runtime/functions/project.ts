@@ -111,7 +111,9 @@ export const guarded = clicks.map('guarded', {
   },
 })
 
-export const looked = clicks.map('looked', {
+export const plain = stream('plain', { columns: { id: t.int(), text: t.string() } })
+
+export const looked = plain.map('looked', {
   columns: { id: t.int(), n: t.int() },
   cache: { entries: 2, for: '1 hour' },
   concurrency: 1,
@@ -136,5 +138,37 @@ export const lists = mapReduce('lists', {
   map: (row) => [[[row['rest'] as number], row['id'] as number]],
   *reduce([rest], values) {
     if (rest !== 1) for (const id of values) yield { rest: rest as number, id }
+  },
+})
+
+export const numbers = stream('numbers', { columns: { id: t.int() } })
+
+/** Far more pairs than rows, most of one key; values are added up without being held. */
+export const heavy = mapReduce('heavy', {
+  from: numbers,
+  columns: { key: t.string(), n: t.int(), sum: t.long() },
+  *map({ id }) {
+    for (let i = 0; i < 1_000; i++) {
+      const key = i % 10 === 0 ? `k${(id * 7 + i) % 1_000}` : 'skewed'
+      yield [key, { value: i, padding: 'x'.repeat(250) }]
+    }
+  },
+  reduce: (key, values) => {
+    let [n, sum] = [0, 0]
+    for (const { value } of values) {
+      n++
+      sum += value
+    }
+    return { key, n, sum }
+  },
+})
+
+export const failing = mapReduce('failing', {
+  from: numbers,
+  columns: { key: t.int() },
+  map: ({ id }) => [[id % 3, id]],
+  reduce: (key, values) => {
+    if (key === 2 && [...values].length > 1) throw new RangeError('too much')
+    return { key }
   },
 })
