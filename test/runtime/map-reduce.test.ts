@@ -87,7 +87,7 @@ test('keys of several parts, rows for some, over a query', async () => {
 test('pairs larger than the engine may hold are sorted on disk, and a key with nearly all of them is reduced as it is read', async () => {
   const home = await Home.make()
   // Some 290 MB of pairs.
-  const runtime = await open(home, [numbers, heavy], { engineMemory: 80 * 1024 ** 2, functionMemory: 64 * 1024 ** 2 })
+  const runtime = await open(home, [numbers, heavy], { engineMemory: 128 * 1024 ** 2, functionMemory: 64 * 1024 ** 2 })
   const ids = Array.from({ length: 1_000 }, (_, id) => ({ id }))
   await send(runtime, 'numbers', ids)
   await runtime.settle()
