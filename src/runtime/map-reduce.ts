@@ -19,7 +19,6 @@ const LINES = "delim = '\t', quote = '', escape = '', header = false"
 /** Bytes of a line, three to a character at most; also what is read at once. */
 const LINE_BYTES = 4 * 1024 ** 2
 
-
 const RANGES = 32
 const RANGE_BYTES = { min: 1024 ** 2, max: 64 * 1024 ** 2 } as const
 

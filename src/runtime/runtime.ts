@@ -24,7 +24,7 @@ import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './f
 import { FunctionPool } from './function-pool.ts'
 import { Lanes } from './lanes.ts'
 import { maintain } from './maintain.ts'
-import type { AuditResult } from './record.ts'
+import type { AuditResult, Counts } from './record.ts'
 import { replayStream } from './replay.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
@@ -464,6 +464,18 @@ export class Runtime {
     if (outcome.outcome === 'published') this.scheduler.published(runner.table)
     await this.scheduler.settled()
     return outcome
+  }
+
+  /** Takes rows that the function of a table was called for in vain through it again; those that pass leave quarantine. */
+  async replayRefused(name: string, where: string): Promise<Counts> {
+    const runner = this.tables.get(name)!
+    await this.scheduler.settled()
+    const counts = await runner.replayRefused(where).catch((error: unknown) => {
+      throw refreshError(runner.table, error)
+    })
+    if (counts.accepted > 0) this.scheduler.published(runner.table)
+    await this.scheduler.settled()
+    return counts
   }
 
   #die(error: MillraceError): void {

@@ -1,7 +1,7 @@
 import type { IdentifiedField } from '../project/columns.ts'
 import { checkName } from '../project/check.ts'
 import type { Dataset } from '../project/dataset.ts'
-import { checkInputsOf, inputsOf } from '../project/project.ts'
+import { checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { type AuditResult, NO_COUNTS, readRecord } from './record.ts'
 import type { Runtime } from './runtime.ts'
@@ -20,6 +20,8 @@ export interface DatasetStatus {
   accepted: number
   duplicates: number
   quarantined: number
+  /** Whether it has a quarantine: rows that do not fit, or that its function fails for, are kept there. */
+  refuses: boolean
   lag: number
   freshness_ms: number | null
 }
@@ -81,9 +83,8 @@ function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
     published: main ? String(main.id) : null,
     rows,
     // A table of a query receives what it publishes: nothing is refused on the way.
-    ...(dataset.kind === 'stream' || dataset.transform
-      ? counts
-      : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
+    ...(refusesRows(dataset) ? counts : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
+    refuses: refusesRows(dataset),
     lag: dataset.kind === 'stream' ? observed.streamLag(dataset.name) : inputsBehind(dataset, table, observed),
     freshness_ms: main ? Math.max(0, observed.nowMs - main.timestampMs) : null,
   }

@@ -269,6 +269,13 @@ export class TableRunner {
       const { table, transform, lakeTable, directory } = this.#options
       const base = this.#published()
       if (!base) return NO_COUNTS
+      // Pairs of one row cannot be told from those of others: all rows are taken again.
+      if (table.materialization.kind === 'mapReduce') {
+        const { quarantined: received } = base.counts ?? NO_COUNTS
+        await this.#refresh({ everything: true })
+        const { quarantined } = this.#published()?.counts ?? NO_COUNTS
+        return { received, accepted: received - quarantined, duplicates: 0, quarantined }
+      }
       const write = (sql: string) => this.#write(sql)
       const { add, fresh, ...transformed } = await transform!.rerun(where, { base, write, directory })
       if (fresh.received > 0)

@@ -40,7 +40,7 @@ describe('what is wrong with the command line is told, with exit code 2', () => 
     ],
     [['replay', 'orders'], 'Where to begin is not said, or said twice.', '--from-start'],
     [['quarantine', 'shw'], "There is no 'millrace quarantine shw'.", "Did you mean 'show'?"],
-    [['quarantine', 'show'], 'millrace quarantine show needs a stream.', 'STREAM'],
+    [['quarantine', 'show'], 'millrace quarantine show needs a dataset.', 'DATASET'],
     [['maintain', '--orphans', 'soon'], "--orphans: 'soon' is not a duration.", '1 day'],
     [['init', '--template', 'file'], "There is no template 'file'.", "Did you mean 'files'?"],
   ])('%j', async (args, message, hint) => {
