@@ -1,4 +1,4 @@
-import { DECLARED, type Dataset } from './dataset.ts'
+import { DECLARED } from './dataset.ts'
 import { type Columns, type Field, type RowOf, fieldsOf } from './columns.ts'
 import { callerPlace } from './place.ts'
 import { sql } from './sql.ts'
@@ -101,7 +101,7 @@ function functionTable<Out extends Columns>(
   fields: readonly Field[],
 ): FunctionTable<Out> {
   const known = { map: ['columns', 'batch'], flatMap: ['columns', 'batch', 'emit'], filter: ['batch'] }
-  const transform = transformOf(call, input as Dataset, [call], options, known[call])
+  const transform = transformOf(call, input, [call], options, known[call])
   const before = input.kind === 'table' ? spanOf(input.materialization) : undefined
   const span = call === 'flatMap' ? (before ?? 1) * transform.emit : before
   return withTransforms<Out, Table & Pick<FunctionTable<Out>, 'row' | 'fields' | 'transform'>>({

@@ -71,7 +71,8 @@ export function mapReduce<
   Key extends MapReduceKey,
   Value,
 >(name: string, options: MapReduceOptions<F, C, Key, Value>): MapReduceTable<C> {
-  const input = options.from instanceof SqlTemplate ? undefined : (options.from as Dataset)
+  const { from }: { readonly from: Dataset | SqlTemplate } = options
+  const input = from instanceof SqlTemplate ? undefined : from
   const names = ['map', 'reduce', ...(options.combine === undefined ? [] : ['combine'])]
   const transform = transformOf('mapReduce', input, names, options, ['from', 'columns', 'emit', 'combine'])
   return {
@@ -79,7 +80,7 @@ export function mapReduce<
     kind: 'table',
     name,
     materialization: { kind: 'mapReduce', code: codeOf(transform) },
-    sql: queryOf(name, options.from),
+    sql: queryOf(name, from),
     fields: fieldsOf(options.columns),
     transform,
     acceptLate: undefined,

@@ -124,7 +124,7 @@ function isDate(value: string): boolean {
 }
 
 const INSTANT =
-  /^(\d{4}-\d{2}-\d{2})(?:[T ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:(\.\d{1,6})0*)?)?(?: ?(?:Z|UTC|([+-])(0\d|1[0-8])(?::?([0-5]\d))?))?)?$/
+  /^(\d{4}-\d{2}-\d{2})(?:[T ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:(\.\d{1,6})0*)?(?:Z| UTC|([+-])(0\d|1[0-8])(?::?([0-5]\d))?)?)?)?$/
 
 /** The instant in UTC, as the engine reads it; undefined when the text is none. Without an offset it is UTC already. */
 function instantOf(value: string): string | undefined {

@@ -199,7 +199,7 @@ describe('results', () => {
     for (const [id, [json, rule, reason]] of cases.entries()) {
       const found = refused.find((row) => row['id'] === id)
       expect(found?.['rule'], json).toBe(rule)
-      expect(String(found?.['reason'] ?? '')).toMatch(reason)
+      expect((found?.['reason'] as string | undefined) ?? '').toMatch(reason)
     }
   })
 

@@ -69,7 +69,7 @@ export const words = clicks.flatMap('words', {
 export const letters = words.flatMap('letters', {
   columns: { letter: t.string() },
   emit: 10,
-  flatMap: ({ word }) => [...word].map((letter) => ({ letter })),
+  flatMap: ({ word }) => Array.from(word, (letter) => ({ letter })),
 })
 
 export const vowels = letters.filter('vowels', { filter: ({ letter }) => 'aeiou'.includes(letter) })
