@@ -19,6 +19,10 @@ const BENCHMARKS: Record<
   },
   commit: { about: 'lake commits after 1,000 commits', load: () => import('./commit.ts') },
   table: { about: 'refreshing one small interval, beside the bare statement', load: () => import('./table.ts') },
+  functions: {
+    about: 'rows through TypeScript functions, beside loops of plain Node',
+    load: () => import('./functions.ts'),
+  },
   startup: { about: '`millrace start` to ready with 100 datasets', load: () => import('./startup.ts') },
   memory: { about: 'peak memory while 20 M events pass', load: () => import('./memory.ts') },
 }

@@ -5,7 +5,7 @@ import { Database } from '../engine/duckdb/database.ts'
 import { Lake } from '../lake/lake.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
-import { type Project, checkInputsOf, inputsOf } from '../project/project.ts'
+import { type Project, checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
 import { bindProject } from '../runtime/bind.ts'
 import { HandlerPlaces } from '../runtime/handler-places.ts'
 import { handlerStatus } from '../runtime/handlers.ts'
@@ -51,9 +51,9 @@ export class LakePlatform implements Platform {
     const missing = found.some(([, table]) => table === undefined)
     const absent = missing ? await absentTables(project) : new Map<string, LakeTable>()
     const tables = new Map(found.map(([name, table]) => [name, table ?? absent.get(name)!]))
-    const streams = project.order.filter(({ kind }) => kind === 'stream')
+    const refusing = project.order.filter(refusesRows)
     const quarantines = await Promise.all(
-      streams.map(async ({ name }) => [name, await lake.load({ namespace: LAYERS.quarantine, name })] as const),
+      refusing.map(async ({ name }) => [name, await lake.load({ namespace: LAYERS.quarantine, name })] as const),
     )
     return new LakePlatform(project, home, effects, tables, new Map(quarantines))
   }
@@ -91,7 +91,7 @@ export class LakePlatform implements Platform {
   }
 
   streamNames(): readonly string[] {
-    return [...this.#quarantines.keys()]
+    return this.#project.order.filter(({ kind }) => kind === 'stream').map(({ name }) => name)
   }
 
   relationNames(): readonly string[] {

@@ -152,6 +152,10 @@ function howKept(dataset: Dataset): string {
     }
     case 'key':
       return `by key (${materialization.columns.join(', ')})${suffix}`
+    case 'function':
+      return `${materialization.call}, append${suffix}`
+    case 'mapReduce':
+      return `mapReduce, whole${suffix}`
   }
 }
 

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { IdentifiedField } from '../project/columns.ts'
+import { refusesRows } from '../project/project.ts'
 import { assignIds } from '../lake/schema.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Endpoint } from '../project/endpoint.ts'
@@ -60,7 +61,11 @@ export class RuntimePlatform implements Platform {
   }
 
   relationNames(): readonly string[] {
-    return relationNames(this.#runtime.project.datasets.keys(), this.streamNames())
+    const { datasets, order } = this.#runtime.project
+    return relationNames(
+      datasets.keys(),
+      order.filter(refusesRows).map(({ name }) => name),
+    )
   }
 
   async relation(name: string): Promise<Relation> {
@@ -85,7 +90,9 @@ export class RuntimePlatform implements Platform {
   }
 
   async quarantine(name: string): Promise<Relation> {
-    return quarantineRelation(name, this.#runtime.stream(name).quarantine, this.#lake)
+    const table = this.#runtime.tables.get(name)
+    const { quarantine } = table?.table.transform ? table : this.#runtime.stream(name)
+    return quarantineRelation(name, quarantine, this.#lake)
   }
 
   changes(name: string): DatasetChanges {
@@ -148,9 +155,9 @@ export function quarantineName(stream: string): string {
   return stream + QUARANTINE
 }
 
-/** What SQL may refer to: every dataset, and the quarantine of stream `orders` as `orders__quarantine`. */
-export function relationNames(datasets: Iterable<string>, streams: Iterable<string>): string[] {
-  return [...new Set([...datasets, ...[...streams].map(quarantineName)])]
+/** What SQL may refer to: every dataset, and the quarantine of `orders` as `orders__quarantine`. */
+export function relationNames(datasets: Iterable<string>, refusing: Iterable<string>): string[] {
+  return [...new Set([...datasets, ...[...refusing].map(quarantineName)])]
 }
 
 /** The stream whose quarantine a relation name means. */

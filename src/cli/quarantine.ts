@@ -61,19 +61,24 @@ export async function showQuarantine(
   )
 }
 
-/** Errors: `invalid` / `unknown-dataset`, `not-a-stream`. */
+/** Names of the datasets that have a quarantine. Errors: `invalid` / `unknown-dataset`, `not-a-stream`. */
 async function streamsOf(reader: Reader, wanted: string | undefined): Promise<string[]> {
   const datasets = await reader.datasets()
-  const streams = datasets.filter(({ kind }) => kind === 'stream').map(({ name }) => name)
+  const streams = datasets.filter(({ refuses }) => refuses).map(({ name }) => name)
   if (wanted === undefined) return streams
   if (streams.includes(wanted)) return [wanted]
   const context = { context: { dataset: wanted } }
   if (datasets.some(({ name }) => name === wanted))
-    throw new MillraceError('invalid', 'not-a-stream', `'${wanted}' is a table; only streams refuse records.`, {
-      hint: `Streams: ${streams.join(', ') || 'none'}.`,
-      ...context,
-    })
-  throw new MillraceError('invalid', 'unknown-dataset', `There is no stream '${wanted}'.`, {
+    throw new MillraceError(
+      'invalid',
+      'not-a-stream',
+      `'${wanted}' is a table of a query; only streams and functions refuse rows.`,
+      {
+        hint: `These do: ${streams.join(', ') || 'none'}.`,
+        ...context,
+      },
+    )
+  throw new MillraceError('invalid', 'unknown-dataset', `There is no dataset '${wanted}'.`, {
     hint: didYouMean(wanted, streams),
     ...context,
   })

@@ -26,14 +26,13 @@ export function statusTable(datasets: readonly DatasetStatus[], out: Output): st
       })),
     ],
     datasets.map((status) => {
-      const isStream = status.kind === 'stream'
       const { state, name, kind, rows, received, accepted, duplicates, quarantined, lag, freshness_ms: age } = status
       return [
         name,
         kind,
         { text: state, style: STATE_STYLES[state] },
         number(rows),
-        ...(isStream
+        ...(status.refuses
           ? [
               number(received),
               number(accepted),

@@ -7,7 +7,7 @@ import type { Handler } from './handler.ts'
 import { checkInputsOf, inputsOf } from './inputs.ts'
 import { checkDeclarations } from './rules.ts'
 
-export { checkInputsOf, inputsOf } from './inputs.ts'
+export { checkInputsOf, inputsOf, refusesRows } from './inputs.ts'
 
 /** Declarations of one project, with the graph between them. Pure: loading files is the command line's work. */
 export class Project {

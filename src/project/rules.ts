@@ -12,6 +12,7 @@ import type { Place } from './place.ts'
 import { type FileFormat, SOURCE_OPTIONS, type Source } from './source.ts'
 import type { PartitionBy, Stream } from './stream.ts'
 import type { Table } from './table.ts'
+import { checkTransform } from './transform-rules.ts'
 import { checkWindow } from './window-rules.ts'
 
 /** Column names that Millrace adds to streams itself. */
@@ -185,6 +186,7 @@ function checkTable(table: Table, local: Reporter): void {
       'Refer to a dataset by the variable that declares it; for a text value use sql.literal().',
     )
   }
+  if (table.transform) checkTransform(table, table.transform, local)
   const { materialization } = table
   checkWindow(table, local)
   if (materialization.kind === 'key' && materialization.columns.length === 0)

@@ -18,6 +18,8 @@ export interface DatasetStatus {
   accepted: number
   duplicates: number
   quarantined: number
+  /** Whether it has a quarantine: rows that do not fit, or that its function fails for, are kept there. */
+  refuses: boolean
   /** Acknowledged records not yet in a published snapshot (streams), or input snapshots not yet derived (tables). */
   lag: number
   /** Age of the newest published data in milliseconds; null when there is none. */

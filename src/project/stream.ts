@@ -2,6 +2,7 @@ import type { Duration } from '../base/duration.ts'
 import { DECLARED } from './dataset.ts'
 import { type Columns, type Field, type RowOf, fieldsOf } from './columns.ts'
 import type { Check } from './check.ts'
+import { type Transforms, withTransforms } from './function.ts'
 import { type Place, callerPlace } from './place.ts'
 import type { Source } from './source.ts'
 
@@ -44,7 +45,7 @@ export interface StreamOptions<C extends Columns> {
 }
 
 /** Append-only events. */
-export interface Stream<C extends Columns = Columns> {
+export interface Stream<C extends Columns = Columns> extends Transforms<C> {
   readonly [DECLARED]: true
   readonly kind: 'stream'
   readonly name: string
@@ -81,7 +82,7 @@ export function stream<const C extends Columns>(name: string, options: StreamOpt
         : { columns: options.unique, horizon: undefined }
   const key =
     options.key === undefined ? (unique?.columns ?? []) : typeof options.key === 'string' ? [options.key] : options.key
-  return {
+  return withTransforms<C, Omit<Stream<C>, keyof Transforms<C>>>({
     [DECLARED]: true,
     kind: 'stream',
     name,
@@ -101,7 +102,7 @@ export function stream<const C extends Columns>(name: string, options: StreamOpt
     doc: options.doc,
     place: callerPlace(),
     row: undefined as unknown as RowOf<C>,
-  }
+  })
 }
 
 function listOf<T>(value: T | readonly T[] | undefined): readonly T[] {

@@ -4,6 +4,7 @@ import { type Columns, type Field, fieldsOf } from './columns.ts'
 import { type Place, callerPlace } from './place.ts'
 import { type SqlTemplate, templateOf } from './sql.ts'
 import type { PartitionBy } from './stream.ts'
+import type { Transform } from './transform.ts'
 import type { Duration } from '../base/duration.ts'
 import type { Emit, Window } from './window.ts'
 
@@ -82,14 +83,24 @@ export type Materialization =
       readonly version: string | undefined
       readonly deleted: string | undefined
     }
+  /** `span`: rows that one record may have given, where a flatMap is among the functions; `_index` is below it. */
+  | {
+      readonly kind: 'function'
+      readonly call: 'map' | 'flatMap' | 'filter'
+      readonly code: string
+      readonly span: number | undefined
+    }
+  | { readonly kind: 'mapReduce'; readonly code: string }
 
-/** A dataset derived by SQL. */
+/** A dataset derived by SQL, or by functions over what SQL selects. */
 export interface Table {
   readonly [DECLARED]: true
   readonly kind: 'table'
   readonly name: string
   readonly materialization: Materialization
   readonly sql: SqlTemplate
+  /** The functions that make rows of those that `sql` selects. */
+  readonly transform?: Transform
   readonly fields: readonly Field[] | undefined
   readonly acceptLate: Duration | undefined
   readonly partitionBy: readonly PartitionBy[]

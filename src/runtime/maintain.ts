@@ -43,7 +43,8 @@ export async function maintain(runtime: Runtime, options: MaintainOptions): Prom
   const reports: MaintainReport[] = []
   for (const dataset of runtime.project.order) {
     const runner = runtime.streams.get(dataset.name)
-    const tables = [runtime.lakeTable(dataset.name), ...(runner?.quarantine ? [runner.quarantine] : [])]
+    const { quarantine } = runner ?? runtime.tables.get(dataset.name)!
+    const tables = [runtime.lakeTable(dataset.name), ...(quarantine ? [quarantine] : [])]
     for (const table of tables) {
       if (options.signal?.aborted) return reports
       // Beside a replay or a refresh, each would take away the files the other works on.

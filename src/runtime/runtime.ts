@@ -13,29 +13,35 @@ import type { RecordBatch } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { eventTimeOf, timeColumn } from '../project/event-time.ts'
 import type { Project } from '../project/project.ts'
+import type { Field } from '../project/columns.ts'
 import type { Stream } from '../project/stream.ts'
+import type { Table } from '../project/table.ts'
 import { type Gate, compileGate } from '../quality/gate.ts'
 import type { Disk } from '../storage/disk.ts'
 import { runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { ChangeFeed } from './change-feed.ts'
 import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
+import { FunctionPool } from './function-pool.ts'
 import { HandlerPlaces } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
 import { Lanes } from './lanes.ts'
 import { maintain } from './maintain.ts'
 import { Publications } from './publications.ts'
-import type { AuditResult } from './record.ts'
+import type { AuditResult, Counts } from './record.ts'
 import { replayStream } from './replay.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
 import { StreamRunner } from './stream-runner.ts'
 import { type RefreshRange, TableRunner, refreshError } from './table-runner.ts'
+import { TransformRunner } from './transform-runner.ts'
 import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
 import { closesBetween } from './watermark.ts'
 
 export interface RuntimeOptions {
   readonly project: Project
+  /** URL of a module that loads the project into threads, for its functions: a `ProjectLoader`. */
+  readonly loader?: string
   /** Everything Millrace keeps: log/, lake/, tmp/. The caller holds its lock when writing. */
   readonly dataDirectory: string
   readonly clock: Clock
@@ -57,6 +63,7 @@ const DEFAULTS = {
   engineMemory: 1024 ** 3,
   laneMemory: 1024 ** 3,
   uniqueMemory: 512 * 1024 ** 2,
+  functionMemory: 512 * 1024 ** 2,
   refreshes: 2,
   quietMs: 100,
   lingerMs: 10,
@@ -79,6 +86,7 @@ export class Runtime {
   /** Code of the project that is called with them. */
   readonly handlers: Handlers
   readonly #lanes: Lanes
+  readonly #functions: FunctionPool
   readonly #gates = new Map<string, Gate>()
   #dying = false
   #stopped: Promise<void> | undefined
@@ -96,6 +104,14 @@ export class Runtime {
     this.bound = bound
     this.database = database
     this.#lanes = lanes
+    const { limits = {} } = options.project.config
+    this.#functions = new FunctionPool({
+      loader: options.loader,
+      directory: options.project.directory,
+      clock: options.clock,
+      threads: limits.functionWorkers ?? cpus().length,
+      memory: limits.functionMemory ?? DEFAULTS.functionMemory,
+    })
     this.warehouse = new Warehouse(
       new Lake({ root: join(options.dataDirectory, 'lake'), disk: options.disk, clock: options.clock }),
     )
@@ -169,6 +185,7 @@ export class Runtime {
     const code = this.bound.code.get(dataset.name)!
     if (dataset.kind === 'table') {
       const lakeTableOf = (input: Dataset) => this.lakeTable(input.name)
+      const transform = await this.#openTransform(dataset, fields, code, temporary)
       this.tables.set(
         dataset.name,
         new TableRunner({
@@ -180,12 +197,39 @@ export class Runtime {
           database: this.database,
           clock,
           lakeTableOf,
+          ...(transform ? { transform } : {}),
           idlePartitions: (stream) => this.streams.get(stream)!.idlePartitions(),
         }),
       )
       return
     }
     this.streams.set(dataset.name, await this.#openStream(dataset, lakeTable, code, temporary))
+  }
+
+  async #openTransform(
+    table: Table,
+    fields: readonly Field[],
+    code: string,
+    temporary: string,
+  ): Promise<TransformRunner | undefined> {
+    const { transform } = table
+    if (!transform) return undefined
+    return new TransformRunner({
+      table,
+      transform,
+      fields,
+      inputFields: transform.input && this.bound.fields.get(transform.input.name),
+      code,
+      database: this.database,
+      clock: this.options.clock,
+      pool: this.#functions,
+      temporary,
+      openQuarantine: (create) => this.#openQuarantine(table.name, create),
+    }).open()
+  }
+
+  async #openQuarantine(name: string, create: boolean): Promise<LakeTable | undefined> {
+    return create ? this.warehouse.quarantineOf(name) : this.warehouse.lake.load({ namespace: LAYERS.quarantine, name })
   }
 
   async #openStream(stream: Stream, table: LakeTable, code: string, temporary: string): Promise<StreamRunner> {
@@ -207,10 +251,7 @@ export class Runtime {
       run,
       log,
       table,
-      openQuarantine: async (create) =>
-        create
-          ? this.warehouse.quarantineOf(stream.name)
-          : this.warehouse.lake.load({ namespace: LAYERS.quarantine, name: stream.name }),
+      openQuarantine: (create) => this.#openQuarantine(stream.name, create),
       lanes: this.#lanes,
       clock,
       temporary,
@@ -450,6 +491,18 @@ export class Runtime {
     return outcome
   }
 
+  /** Takes rows that the function of a table was called for in vain through it again; those that pass leave quarantine. */
+  async replayRefused(name: string, where: string): Promise<Counts> {
+    const runner = this.tables.get(name)!
+    await this.scheduler.settled()
+    const counts = await runner.replayRefused(where).catch((error: unknown) => {
+      throw refreshError(runner.table, error)
+    })
+    if (counts.accepted > 0) this.scheduler.published(runner.table)
+    await this.scheduler.settled()
+    return counts
+  }
+
   #die(error: MillraceError): void {
     if (this.#dying) return
     this.#dying = true
@@ -473,7 +526,7 @@ export class Runtime {
     await this.scheduler.stop()
     await handlers
     const closed = await Promise.allSettled(runners.map((runner) => runner.log.close()))
-    await this.#lanes.close()
+    await Promise.all([this.#lanes.close(), this.#functions.close()])
     this.database.close()
     // Whatever failed, everything has been let go of.
     const failed = [...stopped, ...closed].find((result) => result.status === 'rejected')

@@ -1,7 +1,7 @@
 import { checkName } from '../project/check.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { timeColumn } from '../project/event-time.ts'
-import { checkInputsOf, inputsOf } from '../project/project.ts'
+import { checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
 import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/status.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { handlerStatus } from './handlers.ts'
@@ -57,8 +57,9 @@ function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
     snapshot: newest ? String(newest.snapshot.id) : null,
     published: main ? String(main.id) : null,
     rows,
-    // A table receives what it publishes: nothing is refused on the way.
-    ...(dataset.kind === 'stream' ? counts : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
+    // A table of a query receives what it publishes: nothing is refused on the way.
+    ...(refusesRows(dataset) ? counts : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
+    refuses: refusesRows(dataset),
     lag: dataset.kind === 'stream' ? observed.streamLag(dataset.name) : inputsBehind(dataset, table, observed),
     freshness_ms: main ? Math.max(0, observed.nowMs - main.timestampMs) : null,
     ...(handlers.length === 0 ? {} : { handlers }),

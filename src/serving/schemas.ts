@@ -23,6 +23,7 @@ const STATUS_PROPERTIES = {
   accepted: { type: 'integer' },
   duplicates: { type: 'integer' },
   quarantined: { type: 'integer' },
+  refuses: { type: 'boolean', description: 'Whether it has a quarantine.' },
   lag: { type: 'integer' },
   freshness_ms: { type: ['integer', 'null'] },
   handlers: {

@@ -43,7 +43,7 @@ describe('what is wrong with the command line is told, with exit code 2', () => 
     ],
     [['replay', 'orders'], 'Where to begin is not said, or said twice.', '--from-start'],
     [['quarantine', 'shw'], "There is no 'millrace quarantine shw'.", "Did you mean 'show'?"],
-    [['quarantine', 'show'], 'millrace quarantine show needs a stream.', 'STREAM'],
+    [['quarantine', 'show'], 'millrace quarantine show needs a dataset.', 'DATASET'],
     [['quarantine', 'replay', 'a', '--limit', '3'], 'millrace quarantine replay takes no --limit.', 'Only show does.'],
     [['quarantine', 'list', '--rule', 'a'], 'millrace quarantine list takes no --rule.', 'every rule'],
     [['init', ''], 'DIR is empty.', 'millrace init DIR'],

@@ -136,6 +136,7 @@ export class FilePlatform implements Platform {
       accepted: 6,
       duplicates: 0,
       quarantined: 0,
+      refuses: true,
       lag: 0,
       freshness_ms: 5,
       watermark: null,
