@@ -41,13 +41,13 @@ export async function run({ events = 1_000_000, queries, say }: BenchOptions): P
     say(`generating ${events} events`)
     const files = writeNexmark(directory, events, { seed: SEED })
     const reference = await Reference.over(directory)
-    say(`${HEADINGS.map((heading) => heading.padStart(WIDTH)).join('')}`)
+    say(COLUMNS.map(([heading, width]) => heading.padStart(width)).join(''))
     const results: Measured[] = []
     try {
       for (const dataset of chosen.toSorted((a, b) => numberOf(a) - numberOf(b))) {
         const result = await measure(dataset, files, reference, join(directory, 'data'))
         results.push(result)
-        say(HEADINGS.map((heading) => String(result[heading as keyof Measured]).padStart(WIDTH)).join(''))
+        say(COLUMNS.map(([, width, key]) => String(result[key]).padStart(width)).join(''))
       }
     } finally {
       reference.close()
@@ -63,17 +63,16 @@ export async function run({ events = 1_000_000, queries, say }: BenchOptions): P
   })
 }
 
-const HEADINGS = [
-  'query',
-  'events',
-  'seconds',
-  'events_per_second',
-  'reference_events_per_second',
-  'ratio',
-  'memory_mb',
-  'rows',
+const COLUMNS: readonly (readonly [heading: string, width: number, key: keyof Measured])[] = [
+  ['query', 6, 'query'],
+  ['events', 10, 'events'],
+  ['seconds', 9, 'seconds'],
+  ['events/s', 10, 'events_per_second'],
+  ['bulk/s', 10, 'reference_events_per_second'],
+  ['ratio', 7, 'ratio'],
+  ['MB', 6, 'memory_mb'],
+  ['rows', 10, 'rows'],
 ]
-const WIDTH = 14
 
 function numberOf({ name }: Dataset): number {
   return Number(name.slice(1))

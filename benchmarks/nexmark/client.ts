@@ -39,7 +39,7 @@ async function work(): Promise<void> {
   const connection = new Connection(url)
   for (;;) {
     await pause
-    const taken = taking.then(next)
+    const taken = taking.then(() => next())
     taking = taken
     const found = await taken
     if (!found) break

@@ -17,15 +17,13 @@ export async function difference(connection: DuckDBConnection, published: string
   await connection.run(`CREATE OR REPLACE TEMP TABLE found AS SELECT ${columns} FROM ${published}`)
   const only = async (one: string, other: string) => {
     const rows = `(FROM ${one} EXCEPT ALL FROM ${other})`
-    const [[count]] = await all(connection, `SELECT count(*) FROM ${rows}`)
     const examples = await all(connection, `SELECT to_json(r)::VARCHAR FROM ${rows} AS r LIMIT 3`)
-    return { count: Number(count), examples: examples.map(([row]) => String(row)) }
+    return { count: await countOf(connection, rows), examples: examples.map(([row]) => String(row)) }
   }
   const missing = await only('expected', 'found')
   const extra = await only('found', 'expected')
-  const [[rows]] = await all(connection, 'SELECT count(*) FROM expected')
   return {
-    rows: Number(rows),
+    rows: await countOf(connection, 'expected'),
     missing: missing.count,
     extra: extra.count,
     examples: [...missing.examples.map((row) => `missing ${row}`), ...extra.examples.map((row) => `extra ${row}`)],
@@ -46,6 +44,10 @@ export async function digest(connection: DuckDBConnection, relation: string, lik
 async function columnsOf(connection: DuckDBConnection, query: string): Promise<{ name: string; value: string }[]> {
   const columns = await all(connection, `DESCRIBE ${query}`)
   return columns.map(([name, type]) => ({ name: `"${String(name)}"`, value: `"${String(name)}"::${String(type)}` }))
+}
+
+async function countOf(connection: DuckDBConnection, relation: string): Promise<number> {
+  return Number((await all(connection, `SELECT count(*) FROM ${relation}`))[0]![0])
 }
 
 async function all(connection: DuckDBConnection, sql: string): Promise<[unknown, ...unknown[]][]> {
