@@ -124,7 +124,15 @@ function howKept(dataset: Dataset): string {
     case 'full':
       return `whole${suffix}`
     case 'interval':
-      return `by ${materialization.unit}${suffix}`
+      return `by ${materialization.unit}${materialization.emit === 'closed' ? ', once it is over' : ''}${suffix}`
+    case 'window': {
+      const { size, every, emit } = materialization
+      return `windows of ${size}${every === size ? '' : ` every ${every}`}${emit === 'closed' ? '' : ', open ones too'}${suffix}`
+    }
+    case 'session': {
+      const { gap, by, emit } = materialization
+      return `sessions by ${by.join(', ')}, gap ${gap}${emit === 'closed' ? '' : ', open ones too'}${suffix}`
+    }
     case 'key':
       return `by key (${materialization.columns.join(', ')})${suffix}`
   }

@@ -5,11 +5,13 @@ import { type Local, checkCheck } from './check-rules.ts'
 import type { Field } from './columns.ts'
 import { type Dataset, type Declaration, isPortableName } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
+import { timeColumn, windowFields } from './event-time.ts'
 import { checkInputsOf, inputsOf } from './inputs.ts'
 import type { Place } from './place.ts'
 import type { Source } from './source.ts'
 import type { PartitionBy, Stream } from './stream.ts'
 import type { Table } from './table.ts'
+import { checkWindow } from './window-rules.ts'
 
 /** Column names that Millrace adds to streams itself. */
 export const RESERVED_COLUMNS = ['_partition', '_offset', '_extra'] as const
@@ -93,6 +95,20 @@ class Reporter implements Local {
   }
 }
 
+function checkEventTime(stream: Stream, local: Reporter): void {
+  for (const name of ['lateness', 'ahead', 'idle'] as const) {
+    const duration = stream[name]
+    if (duration === undefined) continue
+    if (parseDuration(duration) === undefined) local.duration(duration, name)
+    else if (stream.time === undefined)
+      local.report(
+        'no-time',
+        `${name} says something of event time, but the stream has no time column.`,
+        "Declare time: 'column'.",
+      )
+  }
+}
+
 function checkStream(stream: Stream, local: Reporter): void {
   checkFields(stream.fields, local)
   const { fields } = stream
@@ -129,7 +145,7 @@ function checkStream(stream: Stream, local: Reporter): void {
   }
   if (stream.unique?.columns.length === 0)
     local.report('bad-unique', 'unique names no column.', 'Name the columns that identify an event, or leave it out.')
-  if (stream.lateness !== undefined) local.duration(stream.lateness, 'lateness')
+  checkEventTime(stream, local)
   if (stream.retention !== undefined) local.duration(stream.retention, 'retention')
   if (!Number.isInteger(stream.partitions) || stream.partitions < 1 || stream.partitions > 64) {
     local.report('bad-partitions', `partitions is ${stream.partitions}.`, 'Use a whole number from 1 to 64.')
@@ -169,30 +185,11 @@ function checkTable(table: Table, local: Reporter): void {
     )
   }
   const { materialization } = table
-  if (materialization.kind === 'interval') {
-    const timed = table.sql.datasets.some((input) =>
-      input.kind === 'stream' ? input.time !== undefined : input.materialization.kind === 'interval',
-    )
-    if (!timed) {
-      local.report(
-        'no-time',
-        `interval table '${table.name}' reads nothing that has a time.`,
-        "Read a stream with time: 'column' or another interval table, or drop the interval.",
-      )
-    }
-    if (table.fields?.some((field) => field.name === materialization.unit)) {
-      local.report(
-        'reserved-column',
-        `column '${materialization.unit}' is added by the interval itself.`,
-        'Leave it out of columns.',
-        materialization.unit,
-      )
-    }
-  }
+  checkWindow(table, local)
   if (materialization.kind === 'key' && materialization.columns.length === 0)
     local.report('bad-key', 'key names no column.', 'Name the columns that identify a row.')
   if (!table.fields) return
-  const own = [...table.fields, ...(materialization.kind === 'interval' ? [intervalField(materialization.unit)] : [])]
+  const own = [...table.fields, ...windowFields(table)]
   for (const partition of table.partitionBy) checkPartition(partition, own, timeColumn(table), local)
   if (materialization.kind === 'key') {
     for (const name of materialization.columns) local.column(name, table.fields, 'key')
@@ -200,21 +197,6 @@ function checkTable(table: Table, local: Reporter): void {
     if (materialization.deleted !== undefined) local.column(materialization.deleted, table.fields, 'deleted')
   }
   for (const check of table.checks) checkCheck(check, table, own, local)
-}
-
-/** The column that gives a table's rows a time: that of its interval. */
-export function timeColumn({ materialization }: Table): string | undefined {
-  return materialization.kind === 'interval' ? materialization.unit : undefined
-}
-
-/** The column an interval table gets: the start of its interval. */
-export function intervalField(unit: string): Field {
-  return {
-    name: unit,
-    type: { kind: unit === 'minute' || unit === 'hour' ? 'timestamp' : 'date' },
-    nullable: false,
-    doc: `Start of the ${unit}, UTC.`,
-  }
 }
 
 function checkEndpoint(endpoint: Endpoint, local: Reporter): void {

@@ -1,9 +1,10 @@
 import { MillraceError } from '../base/errors.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import type { Dataset } from './dataset.ts'
+import { type Reach, Within } from './window.ts'
 
 /** What may stand in `${…}` of a sql template. */
-export type SqlPart = Dataset | SqlTemplate | ParameterName | number | boolean | SqlText
+export type SqlPart = Dataset | Within | SqlTemplate | ParameterName | number | boolean | SqlText
 
 /** In an endpoint, `${'day'}` is the parameter of that name: bound, never spliced. */
 export type ParameterName = string
@@ -28,12 +29,21 @@ export class SqlTemplate {
 
   /** The datasets referred to, each once, in order of appearance. */
   get datasets(): Dataset[] {
-    const found = new Set<Dataset>()
-    for (const part of this.parts) {
-      if (part instanceof SqlTemplate) for (const dataset of part.datasets) found.add(dataset)
-      else if (isDataset(part)) found.add(part)
-    }
-    return [...found]
+    return [...new Set(this.references.map(({ dataset }) => dataset))]
+  }
+
+  /** Every place where a dataset is read, in order of appearance, with its reach where it is read `within` one. */
+  get references(): { readonly dataset: Dataset; readonly reach: Reach | undefined }[] {
+    return this.parts.flatMap((part) => {
+      if (part instanceof SqlTemplate) return part.references
+      if (part instanceof Within) return [part]
+      return isDataset(part) ? [{ dataset: part, reach: undefined }] : []
+    })
+  }
+
+  /** What is read beyond a window's own rows. */
+  get withins(): Within[] {
+    return this.references.filter((reference): reference is Within => reference.reach !== undefined)
   }
 
   /** The parameters referred to, each once. */
@@ -46,12 +56,13 @@ export class SqlTemplate {
     return [...found]
   }
 
-  /** The SQL text, with datasets and parameters written by the caller. */
-  render(write: { dataset: (dataset: Dataset) => string; parameter: (name: string) => string }): string {
+  /** The SQL text, with datasets and parameters written by the caller. `within` stands for a dataset with its reach. */
+  render(write: { dataset: (dataset: Dataset, reach?: Reach) => string; parameter: (name: string) => string }): string {
     let text = this.strings[0] ?? ''
     this.parts.forEach((part, i) => {
       if (part instanceof SqlTemplate) text += part.render(write)
       else if (part instanceof SqlText) text += part.text
+      else if (part instanceof Within) text += write.dataset(part.dataset, part.reach)
       else if (isDataset(part)) text += write.dataset(part)
       else if (typeof part === 'string') text += write.parameter(part)
       else text += String(part)
@@ -62,7 +73,11 @@ export class SqlTemplate {
 
   /** The SQL as written, datasets by name and parameters as `$name`: for fingerprints, documentation and messages. */
   toString(): string {
-    return this.render({ dataset: (d) => quoteIdentifier(d.name), parameter: (name) => `$${name}` }).trim()
+    return this.render({
+      dataset: ({ name }, reach) =>
+        quoteIdentifier(name) + (reach ? ` /* ${reach.before} before to ${reach.after} after the window */` : ''),
+      parameter: (name) => `$${name}`,
+    }).trim()
   }
 }
 

@@ -19,8 +19,12 @@ export interface StreamOptions<C extends Columns> {
   columns: C
   /** The event-time column. Needed by interval tables, time partitions and a unique horizon. */
   time?: keyof C & string
-  /** How long after the newest event an older one may still arrive in order. */
+  /** How much older than the newest event one may be and still be on time: the watermark is the newest event time less this. Default: 0. */
   lateness?: Duration
+  /** How far beyond its arrival an event's time may lie; an event from further ahead goes to quarantine. Default: no bound. */
+  ahead?: Duration
+  /** A partition without events for so long holds no window open for the others. Default: it holds them for ever. */
+  idle?: Duration
   /** Columns whose records keep their order and share a log partition. Default: the unique columns. */
   key?: (keyof C & string) | readonly (keyof C & string)[]
   /** Columns that identify an event: a second one is counted as a duplicate and dropped. Nulls compare equal. */
@@ -47,6 +51,8 @@ export interface Stream<C extends Columns = Columns> {
   readonly fields: readonly Field[]
   readonly time: string | undefined
   readonly lateness: Duration | undefined
+  readonly ahead: Duration | undefined
+  readonly idle: Duration | undefined
   readonly key: readonly string[]
   readonly unique: { readonly columns: readonly string[]; readonly horizon: Duration | undefined } | undefined
   readonly partitions: number
@@ -82,6 +88,8 @@ export function stream<const C extends Columns>(name: string, options: StreamOpt
     fields: fieldsOf(options.columns),
     time: options.time,
     lateness: options.lateness,
+    ahead: options.ahead,
+    idle: options.idle,
     key,
     unique,
     partitions: options.partitions ?? 1,

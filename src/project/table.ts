@@ -4,8 +4,11 @@ import { type Columns, type Field, fieldsOf } from './columns.ts'
 import { type Place, callerPlace } from './place.ts'
 import { type SqlTemplate, templateOf } from './sql.ts'
 import type { PartitionBy } from './stream.ts'
+import type { Duration } from '../base/duration.ts'
+import type { Emit, Window } from './window.ts'
 
-export type IntervalUnit = 'minute' | 'hour' | 'day' | 'week' | 'month' | 'year'
+export const INTERVAL_UNITS = ['minute', 'hour', 'day', 'week', 'month', 'year'] as const
+export type IntervalUnit = (typeof INTERVAL_UNITS)[number]
 
 interface TableBase {
   /** A query over datasets. */
@@ -19,21 +22,45 @@ interface TableBase {
 
 export interface FullTableOptions extends TableBase {
   interval?: never
+  window?: never
   key?: never
 }
 
-export interface IntervalTableOptions extends TableBase {
+interface TimedTable extends TableBase {
+  key?: never
+  /**
+   * How far behind the watermark an event may come and still be taken up; later ones go to the stream's quarantine as `late`
+   * once no window that reads the stream would take them. Default: no bound.
+   */
+  acceptLate?: Duration
+}
+
+export interface WindowTableOptions extends TimedTable {
+  /**
+   * Windows of event time. The query is run once per window, over that window's rows of every input that has a time; the
+   * result gets the columns `window_start` and `window_end` (timestamps, half-open), and for sessions those of `by`.
+   */
+  window: Window
+  /** `closed` (default): a window is published once the watermark has passed its end. `continuous`: open windows too, marked by `window_open`. */
+  emit?: Emit
+  interval?: never
+}
+
+export interface IntervalTableOptions extends TimedTable {
+  /** `continuous` (default) publishes intervals as their rows come, `closed` once the watermark has passed their end. */
+  emit?: Emit
   /**
    * The unit of recomputation. Inputs with an event time (or an interval of their own) are read for one interval at a
    * time; the others are read whole. The result gets a column named after the unit holding the interval's start:
-   * a date for day and longer, a timestamp for minute and hour.
+   * a date for day and longer, a timestamp for minute and hour. A length such as `'10 seconds'` is a `window` of that size.
    */
-  interval: IntervalUnit
-  key?: never
+  interval: IntervalUnit | `${number} ${string}`
+  window?: never
 }
 
 export interface KeyTableOptions extends TableBase {
   interval?: never
+  window?: never
   /** One row per key: the latest by `version` wins. */
   key: string | readonly string[]
   /** Column that orders versions of a key. Without it the query must return one row per key. */
@@ -42,11 +69,13 @@ export interface KeyTableOptions extends TableBase {
   deleted?: string
 }
 
-export type TableOptions = FullTableOptions | IntervalTableOptions | KeyTableOptions
+export type TableOptions = FullTableOptions | IntervalTableOptions | WindowTableOptions | KeyTableOptions
 
 export type Materialization =
   | { readonly kind: 'full' }
-  | { readonly kind: 'interval'; readonly unit: IntervalUnit }
+  | { readonly kind: 'interval'; readonly unit: IntervalUnit; readonly emit: Emit }
+  | { readonly kind: 'window'; readonly size: Duration; readonly every: Duration; readonly emit: Emit }
+  | { readonly kind: 'session'; readonly gap: Duration; readonly by: readonly string[]; readonly emit: Emit }
   | {
       readonly kind: 'key'
       readonly columns: readonly string[]
@@ -62,6 +91,7 @@ export interface Table {
   readonly materialization: Materialization
   readonly sql: SqlTemplate
   readonly fields: readonly Field[] | undefined
+  readonly acceptLate: Duration | undefined
   readonly partitionBy: readonly PartitionBy[]
   readonly checks: readonly Check[]
   readonly doc: string | undefined
@@ -81,6 +111,7 @@ export function table(name: string, options: TableOptions): Table {
     materialization: materializationOf(options),
     sql: templateOf(options.sql, `table '${name}'`),
     fields: options.columns === undefined ? undefined : fieldsOf(options.columns),
+    acceptLate: 'acceptLate' in options ? options.acceptLate : undefined,
     partitionBy:
       options.partitionBy === undefined
         ? []
@@ -94,10 +125,24 @@ export function table(name: string, options: TableOptions): Table {
 }
 
 function materializationOf(options: TableOptions): Materialization {
-  if (options.interval !== undefined) return { kind: 'interval', unit: options.interval }
+  if (options.interval !== undefined) {
+    const { interval, emit } = options
+    return isUnit(interval)
+      ? { kind: 'interval', unit: interval, emit: emit ?? 'continuous' }
+      : { kind: 'window', size: interval, every: interval, emit: emit ?? 'closed' }
+  }
+  if (options.window !== undefined) {
+    const { window, emit = 'closed' } = options
+    if (window.gap !== undefined) return { kind: 'session', gap: window.gap, by: [window.by ?? []].flat(), emit }
+    return { kind: 'window', size: window.size, every: window.every ?? window.size, emit }
+  }
   if (options.key !== undefined) {
     const columns = typeof options.key === 'string' ? [options.key] : options.key
     return { kind: 'key', columns, version: options.version, deleted: options.deleted }
   }
   return { kind: 'full' }
+}
+
+function isUnit(interval: string): interval is IntervalUnit {
+  return (INTERVAL_UNITS as readonly string[]).includes(interval)
 }

@@ -76,8 +76,7 @@ export function compileGate(
     ...rules.map((rule) => rule.condition),
   ].join(' AND ')
   const state = `CASE WHEN coalesce(${good}, false) THEN ${STATE.good}::TINYINT ELSE ${STATE.bad}::TINYINT END`
-  const time =
-    stream.unique?.horizon === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(stream.time!)}::TIMESTAMP)::DOUBLE`
+  const time = timeMsSql(stream)
   const [first, second] = fingerprint ?? ['0::UBIGINT', '0::UBIGINT']
   return {
     fingerprint,
@@ -109,6 +108,11 @@ export function compileGate(
       return `SELECT ${unreadable} AS failures, "${source}", "${name}", "${line}", "${raw}" ${from}`
     },
   }
+}
+
+/** The event time of a stream's row in ms since the epoch; 0 where it has none. */
+export function timeMsSql({ time }: Stream): string {
+  return time === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(time)}::TIMESTAMP)::DOUBLE`
 }
 
 /**

@@ -64,6 +64,12 @@ export class SeenKeys {
     return SEEN.fresh
   }
 
+  /** Whether a key counts as seen. */
+  has(a: number, b: number, c: number, d: number): boolean {
+    const slot = this.#slotOf(a, b, c, d)
+    return this.#tags[slot] !== 0 && this.#slices[this.#numbers[slot]!]! >= this.#oldestSlice
+  }
+
   /** Takes up a key that was accepted at some time. The order does not matter: the newest time of a key counts. */
   restore(a: number, b: number, c: number, d: number, timeMs: number): void {
     const slice = this.#sliceOf(timeMs)

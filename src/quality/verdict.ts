@@ -11,6 +11,19 @@ import {
 import { MillraceError } from '../base/errors.ts'
 import { STATE } from './gate.ts'
 import { SEEN, type SeenKeys } from './seen.ts'
+import type { EventTime } from '../project/event-time.ts'
+import { formatMs } from '../base/duration.ts'
+
+/** What a lane remembers of the records before. */
+export interface LaneMemory {
+  /** The keys seen, when the stream has a unique key. */
+  readonly seen: SeenKeys | undefined
+  /** Newest event time accepted, ms since the epoch; -Infinity before the first. */
+  newestMs: number
+}
+
+/** Why the verdict refuses a record that is good in itself: the rule, and the reason. */
+export type Refusal = readonly [rule: 'too_old' | 'late' | 'ahead', reason: string]
 
 /** What a batch is, for the verdict on its records. */
 export interface BatchOrder {
@@ -22,8 +35,13 @@ export interface BatchOrder {
   readonly skip: readonly (readonly [number, number])[]
   /** Offsets of the records, when they do not follow each other: a replay from quarantine. */
   readonly offsets?: readonly number[]
-  /** The keys seen before, when the stream has a unique key. */
-  readonly seen: SeenKeys | undefined
+  /** With `offsets`: the newest event time accepted before each. */
+  readonly newestBefore?: readonly number[]
+  /** When records arrived: those from `offset` on, ms since the epoch; ascending. */
+  readonly arrivals: readonly { readonly offset: number; readonly atMs: number }[]
+  /** How time moves, when the stream has an event time. */
+  readonly eventTime: EventTime | undefined
+  readonly memory: LaneMemory
 }
 
 /**
@@ -37,13 +55,14 @@ export class Verdict {
   #line = 0
   #offset = 0
   #nextHeader = 0
+  #nextArrival = 0
   accepted = 0
   duplicates = 0
   skipped = 0
   /** Offsets of records that failed. */
   bad: number[] = []
-  /** Of `bad`, those older than the unique horizon. */
-  tooOld = new Set<number>()
+  /** Of `bad`, those that are good in themselves. */
+  refusals = new Map<number, Refusal>()
 
   /** Makes the function known to a connection. */
   register(connection: DuckDBConnection): void {
@@ -72,7 +91,8 @@ export class Verdict {
     this.#nextHeader = 0
     this.accepted = this.duplicates = this.skipped = 0
     this.bad = []
-    this.tooOld = new Set()
+    this.refusals = new Map()
+    this.#nextArrival = 0
   }
 
   /** Whether the file held the frames and records it should. */
@@ -95,7 +115,10 @@ export class Verdict {
   }
 
   #decide(chunk: DuckDBDataChunk, output: DuckDBVector): void {
-    const { headerLines, skip, seen, from, offsets: explicit } = this.#order!
+    const { headerLines, skip, memory, eventTime, from, offsets: explicit, newestBefore } = this.#order!
+    const { seen } = memory
+    const { latenessMs, acceptLateMs, aheadMs } = eventTime ?? TIMELESS
+    const lateBeyondMs = latenessMs + acceptLateMs
     const rows = chunk.rowCount
     const state = items(chunk.getColumnVector(0), Int8Array)
     const first = halves(items(chunk.getColumnVector(1), BigUint64Array), rows)
@@ -117,16 +140,34 @@ export class Verdict {
         output.setItem(i, null)
         continue
       }
-      const row = state[i]!
-      let outcome: number = SEEN.fresh
-      if (row !== STATE.good) {
+      if (state[i]! !== STATE.good) {
         this.bad.push(offset)
         output.setItem(i, null)
         continue
       }
-      if (seen) outcome = seen.add(first[2 * i]!, first[2 * i + 1]!, second[2 * i]!, second[2 * i + 1]!, time[i]!)
+      const timeMs = time[i]!
+      const a = first[2 * i]!
+      const b = first[2 * i + 1]!
+      const c = second[2 * i]!
+      const d = second[2 * i + 1]!
+      if (newestBefore !== undefined) memory.newestMs = Math.max(memory.newestMs, newestBefore[ordinal - from]!)
+      if (
+        memory.newestMs - timeMs > lateBeyondMs ||
+        (aheadMs !== Infinity && timeMs - this.#arrivalOf(offset) > aheadMs)
+      ) {
+        // One that comes again is a duplicate, whenever it does.
+        if (seen !== undefined && seen.has(a, b, c, d)) this.duplicates++
+        else {
+          this.bad.push(offset)
+          this.refusals.set(offset, this.#mistimed(offset, timeMs))
+        }
+        output.setItem(i, null)
+        continue
+      }
+      const outcome: number = seen === undefined ? SEEN.fresh : seen.add(a, b, c, d, timeMs)
       if (outcome === SEEN.fresh) {
         this.accepted++
+        if (timeMs > memory.newestMs) memory.newestMs = timeMs
         // The two halves of a little-endian 64-bit integer: BigInt arithmetic per row would cost more than the check.
         offsets[2 * i] = offset >>> 0
         offsets[2 * i + 1] = Math.floor(offset / 0x1_0000_0000)
@@ -134,14 +175,43 @@ export class Verdict {
         if (outcome === SEEN.duplicate) this.duplicates++
         else {
           this.bad.push(offset)
-          this.tooOld.add(offset)
+          this.refusals.set(offset, TOO_OLD)
         }
         output.setItem(i, null)
       }
     }
     output.flush()
   }
+
+  /** Why a record's time puts it out of the stream: that depends on the records before it alone, however they were batched. */
+  #mistimed(offset: number, timeMs: number): Refusal {
+    const { eventTime, memory } = this.#order!
+    const { latenessMs, acceptLateMs, aheadMs } = eventTime!
+    const lateMs = memory.newestMs - latenessMs - timeMs
+    if (lateMs > acceptLateMs)
+      return [
+        'late',
+        `${formatMs(lateMs)} behind the watermark; no window takes up what is over ${formatMs(acceptLateMs)} late`,
+      ]
+    const earlyMs = timeMs - this.#arrivalOf(offset)
+    return [
+      'ahead',
+      `its time is ${formatMs(earlyMs)} ahead of its arrival, over the ${formatMs(aheadMs)} the stream allows`,
+    ]
+  }
+
+  #arrivalOf(offset: number): number {
+    const { arrivals } = this.#order!
+    while (this.#nextArrival + 1 < arrivals.length && arrivals[this.#nextArrival + 1]!.offset <= offset)
+      this.#nextArrival++
+    return arrivals[this.#nextArrival]?.atMs ?? Infinity
+  }
 }
+
+/** A stream without an event time. */
+const TIMELESS: EventTime = { latenessMs: 0, acceptLateMs: Infinity, aheadMs: Infinity, idleMs: Infinity }
+
+const TOO_OLD: Refusal = ['too_old', 'older than the unique horizon: it cannot be told from a duplicate']
 
 function items<T>(vector: DuckDBVector, kind: abstract new (...args: never[]) => T): T {
   const found = (vector as unknown as { items: unknown }).items

@@ -9,10 +9,13 @@ import { sameType, typeName } from '../project/columns.ts'
 import type { Dataset, Declaration } from '../project/dataset.ts'
 import type { Project } from '../project/project.ts'
 import { type Local, checkCheck } from '../project/check-rules.ts'
-import { checkPartition, intervalField, timeColumn } from '../project/rules.ts'
+import { timeColumn, windowFields } from '../project/event-time.ts'
+import { checkPartition } from '../project/rules.ts'
 import type { SqlTemplate } from '../project/sql.ts'
 import type { Table } from '../project/table.ts'
 import { compileGate, streamFields } from '../quality/gate.ts'
+import { numberedSql, sessionsSql } from './session-sql.ts'
+import { sessionInput, sessionQuery } from './sessions.ts'
 
 /** A project whose SQL has been bound: every dataset's columns are known. */
 export interface BoundProject {
@@ -79,11 +82,13 @@ async function bindTable(table: Table, database: Database, empty: (dataset: Data
       hint: 'Name it with AS: letters, digits and underscores.',
       context: { column: unnamed },
     })
-  if (materialization.kind === 'interval' && names.includes(materialization.unit)) {
+  const added = [...windowFields(table), ...(await sessionKeyFields(table, database, empty))]
+  const taken = added.find((field) => names.includes(field.name))
+  if (taken) {
     throw new MillraceError(
       'invalid',
       'reserved-column',
-      `The query returns a column '${materialization.unit}', which the interval adds itself.`,
+      `The query returns a column '${taken.name}', which the ${materialization.kind} adds itself.`,
       { hint: `Leave it out, or name it otherwise.` },
     )
   }
@@ -99,7 +104,44 @@ async function bindTable(table: Table, database: Database, empty: (dataset: Data
     }
   }
   const own = table.fields === undefined ? found : promised(table, found)
-  return materialization.kind === 'interval' ? [intervalField(materialization.unit), ...own] : own
+  if (materialization.kind === 'session') await bindSessions(table, database, empty)
+  return [...added, ...own]
+}
+
+/** Sessions are many and short: a query that cannot be computed for all of them at once is refused. */
+async function bindSessions(table: Table, database: Database, empty: (dataset: Dataset) => string): Promise<void> {
+  const { by } = table.materialization as Extract<Table['materialization'], { kind: 'session' }>
+  const input = sessionInput(table)
+  const shape = { time: timeColumn(input)!, by, gapMs: 1 }
+  const numbered = `(${numberedSql(empty(input), shape)})`
+  const whole = new Map(
+    table.sql.datasets.filter((other) => other !== input).map((other) => [other.name, empty(other)]),
+  )
+  const query = sessionQuery(table, whole, numbered, `(${sessionsSql(numbered, shape)})`, 'true')
+  try {
+    await describe(database, `SELECT * FROM ${query}`)
+  } catch (cause) {
+    throw new MillraceError(
+      'invalid',
+      'not-by-session',
+      `The query cannot be computed for many sessions at once: ${asMillraceError(cause).message}`,
+      {
+        hint: 'Use aggregates, window functions, order by and limit over the session’s rows, without nesting it deeper.',
+        cause,
+      },
+    )
+  }
+}
+
+/** The columns of a session's key, as its input has them. */
+async function sessionKeyFields(
+  { materialization, sql }: Table,
+  database: Database,
+  empty: (dataset: Dataset) => string,
+): Promise<Field[]> {
+  if (materialization.kind !== 'session') return []
+  const input = sql.datasets.find((dataset) => timeColumn(dataset) !== undefined)!
+  return describe(database, `SELECT ${materialization.by.map(quoteIdentifier).join(', ')} FROM ${empty(input)}`)
 }
 
 /** The promised columns of a table, after comparing them with what its query returns. */
@@ -245,8 +287,8 @@ function fingerprint(dataset: Dataset, fields: readonly Field[]): string {
   const by = (d: Dataset) => quoteIdentifier(d.name)
   const parts =
     dataset.kind === 'stream'
-      ? [compileGate(dataset, by).prepare('file', false), dataset.unique]
-      : [dataset.sql.render({ dataset: by, parameter: quoteLiteral }), dataset.materialization]
+      ? [compileGate(dataset, by).prepare('file', false), dataset.unique, dataset.ahead]
+      : [dataset.sql.toString(), dataset.materialization]
   const shape = fields.map((field) => [field.name, typeName(field.type), field.nullable])
   return createHash('sha256')
     .update(JSON.stringify([parts, shape]))

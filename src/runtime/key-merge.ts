@@ -5,6 +5,7 @@ import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import type { Materialization, Table } from '../project/table.ts'
+import type { InputChanges } from './inputs.ts'
 import type { TableChange } from './table-runner.ts'
 import { relationOf } from './warehouse.ts'
 
@@ -16,7 +17,7 @@ export interface KeyMerge {
   readonly database: Database
   /** The published snapshot to merge into; undefined to compute all. */
   readonly main: Snapshot | undefined
-  readonly changes: ReadonlyMap<string, { added: DataFile[]; removed: DataFile[] }> | undefined
+  readonly changes: InputChanges | undefined
   render(only?: ReadonlyMap<string, readonly DataFile[]>): Promise<string>
   live(): Promise<DataFile[]>
   write(sql: string): Promise<DataFile[]>
@@ -58,7 +59,7 @@ async function freshFiles({
   changes,
   database,
   render,
-}: KeyMerge): Promise<Map<string, DataFile[]> | undefined> {
+}: KeyMerge): Promise<Map<string, readonly DataFile[]> | undefined> {
   // A deleted key leaves no version behind to compare a late row with, so deletions are decided over all rows.
   if (!main || !changes || keys.version === undefined || keys.deleted !== undefined) return undefined
   const changed = [...changes].filter(([, change]) => change.added.length > 0 || change.removed.length > 0)

@@ -1,10 +1,10 @@
 import { durationMs } from '../base/duration.ts'
-import { quoteIdentifier } from '../base/identifier.ts'
 import type { FileMark } from '../connectors/files.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Frame, Segment } from '../log/log.ts'
+import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
-import { type Gate, fingerprintSql } from '../quality/gate.ts'
+import { type Gate, fingerprintSql, timeMsSql } from '../quality/gate.ts'
 import { type BatchJob, PREPARED, type RestoreJob } from './lane-messages.ts'
 import { dataDirectory, relationOf } from './warehouse.ts'
 
@@ -19,6 +19,10 @@ export interface BatchPlan {
   readonly skip: readonly (readonly [number, number])[]
   /** Offsets of the records, when they do not follow each other. */
   readonly offsets?: readonly number[]
+  /** With `offsets`: the newest event time accepted before each, ms. */
+  readonly newestBefore?: readonly number[]
+  /** How time moves, when the stream has an event time. */
+  readonly eventTime: EventTime | undefined
   /** When they arrived, when the frames do not tell. */
   readonly arrivals?: readonly { readonly offset: number; readonly atMs: number }[]
   readonly table: LakeTable
@@ -65,7 +69,9 @@ export function batchJob(plan: BatchPlan): BatchJob {
     quarantineDirectory: plan.directory ?? dataDirectory(quarantine),
     quarantineFields: quarantine.fields,
     code,
-    unique: gate.fingerprint !== undefined,
+    ...(plan.newestBefore === undefined ? {} : { newestBefore: plan.newestBefore }),
+    eventTime: plan.eventTime,
+    remembers: gate.fingerprint !== undefined || plan.eventTime !== undefined,
   }
 }
 
@@ -77,27 +83,45 @@ export function sourcesOf(frames: readonly Frame[]): ReadonlySet<string> | undef
     : undefined
 }
 
-/** The job that rebuilds the keys a lane has seen from the files that hold its accepted rows, those below `before`. */
+/** Whether the verdict on a record of a stream rests on what came before it. */
+export function remembers(stream: Stream): boolean {
+  return stream.unique !== undefined || stream.time !== undefined
+}
+
+/**
+ * The job that rebuilds what a lane remembers: the newest event time, and the keys seen from the files that hold its
+ * accepted rows, those below `before`.
+ */
 export function restoreJob(
   lane: string,
   stream: Stream,
   partition: number,
+  newestMs: number,
   table: LakeTable,
   files: readonly { path: string }[],
   before = Infinity,
 ): RestoreJob {
-  const horizonMs =
-    stream.unique?.horizon === undefined ? undefined : durationMs(stream.unique.horizon, 'unique.horizon')
-  const job = { kind: 'restore', lane, horizonMs } as const
-  if (files.length === 0) return { ...job, sql: undefined }
-  const time = horizonMs === undefined ? '0::DOUBLE' : `epoch_ms(${quoteIdentifier(stream.time!)}::TIMESTAMP)::DOUBLE`
-  const below = Number.isFinite(before) ? ` AND _offset < ${before}` : ''
-  const relation = `(SELECT * FROM ${relationOf(table, files)} WHERE _partition = ${partition}${below})`
+  const job = { kind: 'restore', lane, newestMs } as const
+  if (stream.unique === undefined) return { ...job, keys: undefined }
+  const { horizon } = stream.unique
+  const horizonMs = horizon === undefined ? undefined : durationMs(horizon, 'unique.horizon')
+  if (files.length === 0) return { ...job, keys: { horizonMs, sql: undefined } }
+  const time = horizonMs === undefined ? '0::DOUBLE' : timeMsSql(stream)
+  const relation = acceptedBelow(table, files, partition, before)
   // A slice more than the horizon: what counts as seen is decided slice by slice.
   const within =
     horizonMs === undefined ? '' : ` WHERE ${time} >= (SELECT max(${time}) FROM ${relation}) - ${horizonMs * 1.25}`
-  return {
-    ...job,
-    sql: `SELECT ${fingerprintSql(stream.unique!.columns).join(', ')}, ${time} FROM ${relation}${within}`,
-  }
+  const sql = `SELECT ${fingerprintSql(stream.unique.columns).join(', ')}, ${time} FROM ${relation}${within}`
+  return { ...job, keys: { horizonMs, sql } }
+}
+
+/** A stream's accepted rows of a partition, those below an offset. */
+export function acceptedBelow(
+  table: LakeTable,
+  files: readonly { path: string }[],
+  partition: number,
+  before: number,
+): string {
+  const below = Number.isFinite(before) ? ` AND _offset < ${before}` : ''
+  return `(SELECT * FROM ${relationOf(table, files)} WHERE _partition = ${partition}${below})`
 }

@@ -2,6 +2,7 @@ import type { SerializedError } from '../base/errors.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import type { PartitionField } from '../lake/partition.ts'
 import type { IdentifiedField } from '../project/columns.ts'
+import type { EventTime } from '../project/event-time.ts'
 
 /** Name of the temporary table of a batch that was prepared while the one before was judged. */
 export const PREPARED = 'prepared'
@@ -43,13 +44,20 @@ export interface BatchJob {
   readonly quarantineDirectory: string
   readonly quarantineFields: readonly IdentifiedField[]
   readonly code: string
-  /** Whether the lane keeps keys; it must have been restored then. */
-  readonly unique: boolean
+  /** With `offsets`: the newest event time accepted before each, ms. */
+  readonly newestBefore?: readonly number[]
+  /** How time moves, when the stream has an event time. */
+  readonly eventTime: EventTime | undefined
+  /** Whether the lane remembers what came before; it must have been restored then. */
+  readonly remembers: boolean
   /** It may be prepared before its turn: a processor is free. */
   readonly ahead?: boolean
 }
 
 export interface BatchResult {
+  readonly partition: number
+  /** Newest event time the lane has accepted, ms since the epoch; -Infinity before the first. */
+  readonly newestMs: number
   readonly files: readonly WrittenFile[]
   readonly quarantineFiles: readonly WrittenFile[]
   readonly accepted: number
@@ -58,13 +66,20 @@ export interface BatchResult {
   readonly skipped: number
 }
 
-/** Rebuilds the keys a lane has seen from the lake. */
+/** Rebuilds what a lane remembers from the lake. */
 export interface RestoreJob {
   readonly kind: 'restore'
   readonly lane: string
-  readonly horizonMs: number | undefined
-  /** Gives two 64-bit hashes and the event time in milliseconds, in any order; undefined when nothing is in the lake. */
-  readonly sql: string | undefined
+  /** Newest event time accepted, ms since the epoch. */
+  readonly newestMs: number
+  /** The keys seen, for a stream with a unique key. */
+  readonly keys:
+    | {
+        readonly horizonMs: number | undefined
+        /** Gives two 64-bit hashes and the event time in milliseconds, in any order; undefined when nothing is in the lake. */
+        readonly sql: string | undefined
+      }
+    | undefined
 }
 
 /** Drops what a lane remembers. */

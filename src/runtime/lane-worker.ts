@@ -5,7 +5,7 @@ import { SerialQueue } from '../base/queue.ts'
 import { Database, run } from '../engine/duckdb/database.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import { SeenKeys } from '../quality/seen.ts'
-import { Verdict } from '../quality/verdict.ts'
+import { type LaneMemory, type Refusal, Verdict } from '../quality/verdict.ts'
 import { writePartitioned } from './partitioned.ts'
 import {
   type BatchJob,
@@ -28,7 +28,7 @@ class LaneWorker {
   readonly #database: Database
   readonly #options: LaneWorkerOptions
   readonly #verdict = new Verdict()
-  readonly #seen = new Map<string, SeenKeys>()
+  readonly #memories = new Map<string, LaneMemory>()
   /** Whether a lane's last batch had rows of several lake partitions. */
   readonly #spread = new Map<string, boolean>()
   readonly #turns = new SerialQueue()
@@ -68,20 +68,20 @@ class LaneWorker {
       case 'restore':
         return this.#turns.run(() => this.#restore(job))
       case 'forget':
-        return this.#turns.run(async () => this.#seen.delete(job.lane))
+        return this.#turns.run(async () => this.#memories.delete(job.lane))
     }
   }
 
   async #batch(job: BatchJob): Promise<BatchResult> {
     try {
-      const { bad, tooOld, ...judged } = await this.#inTurn(job)
+      const { bad, refusals, ...judged } = await this.#inTurn(job)
       // Beside the next batch's turn: nothing rests on it.
       const quarantineFiles =
-        bad.length === 0 ? [] : await this.#database.use((connection) => writeRefused(connection, job, bad, tooOld))
-      return { ...judged, quarantined: bad.length, quarantineFiles }
+        bad.length === 0 ? [] : await this.#database.use((connection) => writeRefused(connection, job, bad, refusals))
+      return { ...judged, partition: job.partition, quarantined: bad.length, quarantineFiles }
     } catch (error) {
-      // The keys of the failed batch are in the set already: only the lake can tell which of them are true.
-      this.#seen.delete(job.lane)
+      // The keys of the failed batch are remembered already: only the lake can tell which of them are true.
+      this.#memories.delete(job.lane)
       throw error
     }
   }
@@ -138,16 +138,19 @@ class LaneWorker {
   }
 
   async #judge(job: BatchJob, connection: DuckDBConnection, sql: string): Promise<Judged> {
-    const seen = job.unique ? this.#seen.get(job.lane) : undefined
-    if (job.unique && !seen) throw forgotten(job)
-    if (seen) this.#checkMemory(job.lane, seen)
+    const memory = job.remembers ? this.#memories.get(job.lane) : { seen: undefined, newestMs: -Infinity }
+    if (!memory) throw forgotten(job)
+    if (memory.seen) this.#checkMemory(job.lane, memory.seen)
     const verdict = this.#verdict
     verdict.begin({
       from: job.segment.from,
       headerLines: job.headerLines,
       skip: job.skip,
       ...(job.offsets === undefined ? {} : { offsets: job.offsets }),
-      seen,
+      ...(job.newestBefore === undefined ? {} : { newestBefore: job.newestBefore }),
+      arrivals: job.arrivals,
+      eventTime: job.eventTime,
+      memory,
     })
     const { files, spread } = await writePartitioned(connection, sql, {
       directory: job.directory,
@@ -159,8 +162,8 @@ class LaneWorker {
     this.#spread.set(job.lane, spread)
     if (!job.exact && !verdict.isComplete(job.segment.to)) throw misread(job)
     verdict.end(job.segment.to)
-    const { accepted, duplicates, skipped, bad, tooOld } = verdict
-    return { files, accepted, duplicates, skipped, bad, tooOld }
+    const { accepted, duplicates, skipped, bad, refusals } = verdict
+    return { files, accepted, duplicates, skipped, bad, refusals, newestMs: memory.newestMs }
   }
 
   #checkMemory(lane: string, seen: SeenKeys): void {
@@ -176,11 +179,12 @@ class LaneWorker {
   }
 
   async #restore(job: RestoreJob): Promise<{ keys: number }> {
-    const seen = new SeenKeys(job.horizonMs)
-    const { sql } = job
-    if (sql !== undefined) await this.#database.use((connection) => restoreKeys(seen, connection, sql))
-    this.#seen.set(job.lane, seen)
-    return { keys: seen.size }
+    const { lane, keys, newestMs } = job
+    const seen = keys && new SeenKeys(keys.horizonMs)
+    const sql = keys?.sql
+    if (seen && sql !== undefined) await this.#database.use((connection) => restoreKeys(seen, connection, sql))
+    this.#memories.set(lane, { seen, newestMs })
+    return { keys: seen?.size ?? 0 }
   }
 }
 
@@ -206,9 +210,10 @@ interface Judged {
   readonly accepted: number
   readonly duplicates: number
   readonly skipped: number
-  /** Offsets of those refused, and of those among them that came too late to be told from duplicates. */
+  /** Offsets of those refused, and why those among them were that are good in themselves. */
   readonly bad: readonly number[]
-  readonly tooOld: ReadonlySet<number>
+  readonly refusals: ReadonlyMap<number, Refusal>
+  readonly newestMs: number
 }
 
 interface Waiting {
@@ -219,8 +224,8 @@ interface Waiting {
 
 /** The batch before has failed, and the keys went with it. */
 function forgotten({ lane }: BatchJob): MillraceError {
-  return new MillraceError('unavailable', 'lane-forgotten', `Lane ${lane} has lost the keys it had seen.`, {
-    hint: 'They are restored from the lake, and the batch is gated again.',
+  return new MillraceError('unavailable', 'lane-forgotten', `Lane ${lane} has lost what it remembered.`, {
+    hint: 'It is restored from the lake, and the batch is gated again.',
   })
 }
 

@@ -4,9 +4,10 @@ import { type MillraceError, asMillraceError } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { PartitionLog, Segment } from '../log/log.ts'
+import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
-import { batchJob, laneName, restoreJob, sourcesOf } from './lane-job.ts'
+import { batchJob, laneName, remembers, restoreJob, sourcesOf } from './lane-job.ts'
 import type { BatchJob, BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
 
@@ -15,6 +16,10 @@ export interface PartitionRunnerOptions {
   readonly log: PartitionLog
   /** Next offset to gate. */
   readonly from: number
+  /** Newest event time accepted below it, ms; -Infinity for none. */
+  readonly newestMs: number
+  /** How time moves, when the stream has an event time. */
+  readonly eventTime: EventTime | undefined
   readonly lanes: Lanes
   readonly clock: Clock
   /** Rings when there is something to do: records came, a batch has landed, a pause is over. */
@@ -58,6 +63,8 @@ export class PartitionRunner {
   #position: number
   /** Next offset to begin with: that of the first record on no flight. */
   #begun: number
+  /** Newest event time that has landed, ms. */
+  #newestMs: number
   #flights: Flight[] = []
   readonly #orders = new SerialQueue()
   /** The lane knows the keys seen. */
@@ -70,6 +77,7 @@ export class PartitionRunner {
   constructor(options: PartitionRunnerOptions) {
     this.#options = options
     this.#position = this.#begun = options.from
+    this.#newestMs = options.newestMs
   }
 
   get position(): number {
@@ -81,9 +89,10 @@ export class PartitionRunner {
     return this.#flights.length > 0 || this.#goingBack
   }
 
-  /** Goes on from another offset; only while not busy. The keys seen are rebuilt. */
-  moveTo(offset: number): void {
+  /** Goes on from another offset; only while not busy. What the lane remembers is rebuilt. */
+  moveTo(offset: number, newestMs: number): void {
     this.#position = this.#begun = offset
+    this.#newestMs = newestMs
     this.#restored = false
   }
 
@@ -135,7 +144,7 @@ export class PartitionRunner {
   }
 
   #job(segment: Segment, from: number): () => Promise<BatchJob> {
-    const { stream, log, table, code, temporary } = this.#options
+    const { stream, log, table, code, temporary, eventTime } = this.#options
     const passed = segment.from < from ? [[segment.from, from] as const] : []
     const exact = segment.from < this.#exactBelow
     return async () => {
@@ -152,16 +161,19 @@ export class PartitionRunner {
         code,
         temporary,
         exact,
+        eventTime,
       })
     }
   }
 
-  /** Rebuilds the keys the lane has seen, from the lake and what has landed: the only places they come from. */
+  /** Rebuilds what the lane remembers, from the lake and what has landed: the only places it comes from. */
   async #restore(): Promise<void> {
     const { lanes, stream, table, log } = this.#options
-    if (this.#restored || stream.unique === undefined) return
-    const files = await this.#options.acceptedFiles()
-    await lanes.restore(restoreJob(laneName(stream, log.partition), stream, log.partition, table, files))
+    if (this.#restored || !remembers(stream)) return
+    const files = stream.unique === undefined ? [] : await this.#options.acceptedFiles()
+    await lanes.restore(
+      restoreJob(laneName(stream, log.partition), stream, log.partition, this.#newestMs, table, files),
+    )
     this.#restored = true
   }
 
@@ -173,6 +185,7 @@ export class PartitionRunner {
         try {
           const result = await flight.result
           this.#position = flight.segment.to
+          this.#newestMs = result.newestMs
           this.#attempts = 0
           onLanded(flight.segment, result)
           this.#flights.shift()

@@ -11,7 +11,7 @@ import { isPrimitive } from '../lake/schema.ts'
 import { transformSql, transformValue } from '../lake/transform.ts'
 import { parseValue } from '../lake/value.ts'
 import { type ColumnType, type IdentifiedField, typeName } from '../project/columns.ts'
-import { dataDirectory, toDataFiles } from './warehouse.ts'
+import { dataDirectory, relationOf, toDataFiles } from './warehouse.ts'
 
 export interface PartitionedWrite {
   /** A directory that exists. */
@@ -80,6 +80,27 @@ export async function writeFiles(
   const write = { directory, fields: table.fields, partition: table.partition, spread: true }
   const { files } = await database.use((connection) => writePartitioned(connection, query, write))
   return toDataFiles(table, files)
+}
+
+/** Rewrites the files that hold rows meeting a condition, without those rows. The condition may call a row `rows`. */
+export async function rewriteWithout(
+  table: LakeTable,
+  database: Database,
+  files: readonly DataFile[],
+  condition: string,
+): Promise<{ add: DataFile[]; remove: string[] }> {
+  if (files.length === 0) return { add: [], remove: [] }
+  const named = `${relationOf(table, files).slice(0, -1)}, filename = true)`
+  const counted = await database.rows(
+    `SELECT filename, count(*) FILTER (WHERE is_gone) AS gone, count(*) AS n FROM (SELECT filename, (${condition}) AS is_gone FROM ${named} AS rows) GROUP BY filename HAVING gone > 0`,
+  )
+  const touched = new Map(counted.map((row) => [String(row.filename), Number(row.n) > Number(row.gone)]))
+  const remove = files.filter((file) => touched.has(file.path))
+  const partly = remove.filter((file) => touched.get(file.path))
+  if (partly.length === 0) return { add: [], remove: remove.map((file) => file.path) }
+  const query = `SELECT * FROM ${relationOf(table, partly)} AS rows WHERE NOT (${condition})`
+  const written = await writeFiles(database, table, query)
+  return { add: written, remove: remove.map((file) => file.path) }
 }
 
 function renamed(

@@ -11,6 +11,12 @@ export interface StepRecord {
   readonly code: string
   /** Streams: next offset to read, per log partition. */
   readonly offsets?: readonly number[]
+  /** Streams with an event time: the newest accepted, per log partition, ms since the epoch; null before the first. */
+  readonly newest?: readonly (number | null)[]
+  /** Windowed tables: event time up to which all input was taken to have come, ms since the epoch. */
+  readonly watermark?: number | undefined
+  /** Session tables: start of the earliest session still open, ms since the epoch. */
+  readonly frontier?: number | undefined
   /** Streams: totals since the beginning. */
   readonly counts?: Counts
   /** Streams: number of quarantine replays done. */
@@ -20,9 +26,9 @@ export interface StepRecord {
   /** Tables: version of the rows of each dataset read (computing or checking), by name; null for one without snapshots. */
   readonly inputs?: Readonly<Record<string, string | null>>
   /** Tables with checks: fingerprint of these, for a changed check makes an audit due. */
-  readonly checks?: string
+  readonly checks?: string | undefined
   /** Results of the dataset checks. */
-  readonly audits?: readonly AuditResult[]
+  readonly audits?: readonly AuditResult[] | undefined
 }
 
 /** Conserved: received = accepted + duplicates + quarantined. */
@@ -97,6 +103,9 @@ export function readRecord(summary: Readonly<Record<string, string>>): StepRecor
         }
   const parts = {
     offsets: json<number[]>('offsets'),
+    newest: json<(number | null)[]>('newest'),
+    watermark: json<number>('watermark'),
+    frontier: json<number>('frontier'),
     replays: json<number>('replays'),
     superseded: json<Superseded[]>('superseded'),
     inputs: json<Record<string, string | null>>('inputs'),

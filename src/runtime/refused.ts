@@ -6,17 +6,18 @@ import { MillraceError, assert } from '../base/errors.ts'
 import { engineError } from '../engine/duckdb/database.ts'
 import { type WrittenFile, copyToParquet } from '../engine/duckdb/parquet.ts'
 import { type QuarantinedRecord, malformed, quarantineLine, quarantineSelect } from '../quality/quarantine.ts'
+import type { Refusal } from '../quality/verdict.ts'
 import type { BatchJob } from './lane-messages.ts'
 
 /**
  * Finds the reason of each refused record of a batch, from its original bytes, and writes it all as a file of the quarantine
- * table. `bad` are their ascending offsets; `tooOld` those among them that came later than the unique horizon.
+ * table. `bad` are their ascending offsets; `refusals` tells of those that are good in themselves.
  */
 export async function writeRefused(
   connection: DuckDBConnection,
   job: BatchJob,
   bad: readonly number[],
-  tooOld: ReadonlySet<number>,
+  refusals: ReadonlyMap<number, Refusal>,
 ): Promise<WrittenFile[]> {
   const lines = await readLines(job, bad)
   const refused = new Map<number, readonly (readonly [string, string])[]>()
@@ -34,8 +35,8 @@ export async function writeRefused(
   asked.forEach((i, row) => {
     const { failures } = diagnosed[row]!
     const offset = bad[i]!
-    if (tooOld.has(offset))
-      failures.push(['too_old', 'older than the unique horizon: it cannot be told from a duplicate'])
+    const refusal = refusals.get(offset)
+    if (refusal) failures.push([...refusal])
     if (failures.length === 0 && !job.exact) throw misread(job)
     refused.set(offset, failures.length > 0 ? failures : [['unknown', 'the record failed, but no rule says why']])
   })

@@ -3,11 +3,12 @@ import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
 import type { Database, Row } from '../engine/duckdb/database.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
-import { batchJob, restoreJob, sourcesOf } from './lane-job.ts'
+import { acceptedBelow, batchJob, remembers, restoreJob, sourcesOf } from './lane-job.ts'
 import type { BatchResult } from './lane-messages.ts'
-import { writeFiles } from './partitioned.ts'
+import { rewriteWithout } from './partitioned.ts'
 import { type Counts, NO_COUNTS, type Superseded, addCounts } from './record.ts'
 import type { StreamRunner } from './stream-runner.ts'
+import { timeMsSql } from '../quality/gate.ts'
 import { newestStep, relationOf, toDataFiles } from './warehouse.ts'
 
 export interface ReplayOptions {
@@ -42,7 +43,11 @@ export async function replayStream(runner: StreamRunner, options: ReplayOptions)
     const rows = await withoutFrom(table, database, options.from)
     const refused = await withoutFrom(quarantine, database, options.from)
     await runner.replace({
-      committed: { counts: addCounts(kept, fresh), superseded: options.superseded },
+      committed: {
+        counts: addCounts(kept, fresh),
+        superseded: options.superseded,
+        newest: newestAfter(runner, results),
+      },
       add: [
         ...rows.add,
         ...toDataFiles(
@@ -82,7 +87,7 @@ export async function regate(runner: StreamRunner, options: RegateOptions): Prom
 }
 
 async function regateOnce(runner: StreamRunner, options: RegateOptions): Promise<BatchResult[]> {
-  const { stream, lanes, gate, code, temporary } = runner.options
+  const { stream, eventTime, lanes, gate, code, temporary } = runner.options
   const newest = newestStep(runner.table)
   const files = newest ? await runner.table.files(newest.snapshot) : []
   const results: BatchResult[] = []
@@ -104,7 +109,9 @@ async function regateOnce(runner: StreamRunner, options: RegateOptions): Promise
       )
     }
     const lane = `${options.lanePrefix}replay:${stream.name}/${partition.partition}`
-    if (stream.unique) await lanes.restore(restoreJob(lane, stream, partition.partition, runner.table, files, from))
+    const newestMs = await newestBelow(runner, options.database, files, partition.partition, from)
+    if (remembers(stream))
+      await lanes.restore(restoreJob(lane, stream, partition.partition, newestMs, runner.table, files, from))
     const release = partition.hold()
     try {
       let reached = from
@@ -125,6 +132,7 @@ async function regateOnce(runner: StreamRunner, options: RegateOptions): Promise
           quarantine: await runner.quarantineTable(),
           code,
           temporary,
+          eventTime,
           exact: options.exact ?? false,
           ...(options.directory === undefined ? {} : { directory: options.directory }),
         })
@@ -142,6 +150,53 @@ async function regateOnce(runner: StreamRunner, options: RegateOptions): Promise
     }
   }
   return results
+}
+
+/** Newest event time accepted below an offset of a partition, ms; -Infinity for none. */
+async function newestBelow(
+  { stream, table }: StreamRunner,
+  database: Database,
+  files: readonly DataFile[],
+  partition: number,
+  from: number,
+): Promise<number> {
+  if (stream.time === undefined || from === 0 || files.length === 0) return -Infinity
+  const below = acceptedBelow(table, files, partition, from)
+  const [row] = await database.rows(`SELECT max(${timeMsSql(stream)}) AS newest FROM ${below}`)
+  return row!.newest === null ? -Infinity : Number(row!.newest)
+}
+
+/** Newest event times per partition once these batches, each partition's in order, have passed; `floor` are those they cannot go below. */
+function newestAfter(
+  runner: StreamRunner,
+  results: readonly BatchResult[],
+  floor: readonly (number | null)[] = [],
+): (number | null)[] {
+  const newest = [...runner.committed.newest]
+  if (runner.stream.time === undefined) return newest
+  for (const { partition, newestMs } of results) {
+    const reached = Math.max(newestMs, floor[partition] ?? -Infinity)
+    newest[partition] = reached === -Infinity ? null : reached
+  }
+  return newest
+}
+
+/** Newest event time accepted before each of some ascending offsets of a partition, ms; undefined where nobody asks. */
+async function newestBeforeEach(
+  { stream, table, options }: StreamRunner,
+  database: Database,
+  files: readonly DataFile[],
+  partition: number,
+  offsets: readonly number[],
+): Promise<number[] | undefined> {
+  if (options.eventTime === undefined || options.eventTime.acceptLateMs === Infinity) return undefined
+  if (files.length === 0) return offsets.map(() => -Infinity)
+  const accepted = acceptedBelow(table, files, partition, Infinity)
+  const rows = await database.rows(
+    `SELECT newest FROM (SELECT unnest([${offsets.join(', ')}]) AS asked) ASOF LEFT JOIN ` +
+      `(SELECT _offset, max(${timeMsSql(stream)}) OVER (ORDER BY _offset) AS newest FROM ${accepted}) ON asked > _offset ORDER BY asked`,
+  )
+  return rows.map(({ newest }) => (newest === null ? -Infinity : Number(newest)))
 }
 
 function countsOf({ accepted, duplicates, quarantined }: BatchResult): Counts {
@@ -187,27 +242,6 @@ async function withoutFrom(
   return rewriteWithout(table, database, await table.files(newest.snapshot), replayed(from))
 }
 
-/** Rewrites the files that hold rows meeting a condition, without those rows. */
-export async function rewriteWithout(
-  table: LakeTable,
-  database: Database,
-  files: readonly DataFile[],
-  condition: string,
-): Promise<{ add: DataFile[]; remove: string[] }> {
-  if (files.length === 0) return { add: [], remove: [] }
-  const named = `${relationOf(table, files).slice(0, -1)}, filename = true)`
-  const rows = await database.rows(
-    `SELECT filename, count(*) FILTER (WHERE ${condition}) AS gone, count(*) AS n FROM ${named} GROUP BY filename HAVING gone > 0`,
-  )
-  const touched = new Map(rows.map((row) => [String(row.filename), Number(row.n) > Number(row.gone)]))
-  const remove = files.filter((file) => touched.has(file.path))
-  const partly = remove.filter((file) => touched.get(file.path))
-  if (partly.length === 0) return { add: [], remove: remove.map((file) => file.path) }
-  const query = `SELECT * FROM ${relationOf(table, partly)} WHERE NOT (${condition})`
-  const written = await writeFiles(database, table, query)
-  return { add: written, remove: remove.map((file) => file.path) }
-}
-
 /**
  * Gates the records in quarantine again, through the present code. Those that pass join the stream's rows under their
  * own offsets, those that turn out to be duplicates are counted so, the rest stays: one step.
@@ -227,7 +261,7 @@ export async function replayQuarantine(
       `SELECT raw, source, _partition, _offset, epoch_ms(received_at) AS at FROM ${relationOf(quarantine, files)} WHERE (${where}) ORDER BY _partition, _offset`,
     )
     const replayable = rows.filter((row) => row.raw !== null)
-    const results = await regateRefused(runner, quarantine, replayable)
+    const results = await regateRefused(runner, database, quarantine, replayable)
     const fresh = results.reduce((sum, r) => addCounts(sum, countsOf(r)), NO_COUNTS)
     const gone = await rewriteWithout(quarantine, database, files, `(${where}) AND raw IS NOT NULL`)
     const before = runner.committed.counts
@@ -239,6 +273,7 @@ export async function replayQuarantine(
           duplicates: before.duplicates + fresh.duplicates,
           quarantined: before.quarantined - fresh.accepted - fresh.duplicates,
         },
+        newest: newestAfter(runner, results, runner.committed.newest),
       },
       add: toDataFiles(
         table,
@@ -261,10 +296,11 @@ export async function replayQuarantine(
 /** Gates rows of quarantine on lanes of their own; the results are not committed. */
 async function regateRefused(
   runner: StreamRunner,
+  database: Database,
   quarantine: LakeTable,
   rows: readonly Row[],
 ): Promise<BatchResult[]> {
-  const { lanes, stream, table, gate, code, temporary } = runner.options
+  const { lanes, stream, eventTime, table, gate, code, temporary } = runner.options
   const step = newestStep(table)
   const live = step ? await table.files(step.snapshot) : []
   const results: BatchResult[] = []
@@ -278,10 +314,12 @@ async function regateRefused(
       own.map((row) => `${String(row.raw)}\n`),
     )
     const lane = `quarantine:${stream.name}/${partition}`
-    if (stream.unique) await lanes.restore(restoreJob(lane, stream, partition, table, live))
+    if (remembers(stream)) await lanes.restore(restoreJob(lane, stream, partition, -Infinity, table, live))
+    const offsets = own.map((row) => Number(row._offset))
     const arrivals = own.map((row) => ({ offset: Number(row._offset), atMs: Number(row.at) }))
     const segment = { partition, path, compression: 'none', from: 0, to: own.length, bytes: 0, rawBytes: 0 } as const
     const sources = own.every((row) => row.source !== null) ? new Set(own.map((row) => String(row.source))) : undefined
+    const newestBefore = await newestBeforeEach(runner, database, live, partition, offsets)
     const job = batchJob({
       lane,
       gate: await gate(sources),
@@ -289,7 +327,9 @@ async function regateRefused(
       frames: [],
       exact: true,
       skip: [],
-      offsets: arrivals.map((a) => a.offset),
+      offsets,
+      ...(newestBefore === undefined ? {} : { newestBefore }),
+      eventTime,
       arrivals,
       table,
       quarantine,

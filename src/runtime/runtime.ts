@@ -11,6 +11,7 @@ import type { LakeTable } from '../lake/table.ts'
 import { openLocalLog } from '../log/local/open.ts'
 import type { RecordBatch } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
+import { eventTimeOf, timeColumn } from '../project/event-time.ts'
 import type { Project } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
 import { type Gate, compileGate } from '../quality/gate.ts'
@@ -25,8 +26,9 @@ import { replayStream } from './replay.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
 import { StreamRunner } from './stream-runner.ts'
-import { type RefreshRange, TableRunner, refreshError, timeOf } from './table-runner.ts'
+import { type RefreshRange, TableRunner, refreshError } from './table-runner.ts'
 import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
+import { closesBetween } from './watermark.ts'
 
 export interface RuntimeOptions {
   readonly project: Project
@@ -145,7 +147,17 @@ export class Runtime {
       const lakeTableOf = (input: Dataset) => this.lakeTable(input.name)
       this.tables.set(
         dataset.name,
-        new TableRunner({ table: dataset, lakeTable, fields, code, run, database: this.database, clock, lakeTableOf }),
+        new TableRunner({
+          table: dataset,
+          lakeTable,
+          fields,
+          code,
+          run,
+          database: this.database,
+          clock,
+          lakeTableOf,
+          idlePartitions: (stream) => this.streams.get(stream)!.idlePartitions(),
+        }),
       )
       return
     }
@@ -165,6 +177,7 @@ export class Runtime {
     })
     return StreamRunner.open({
       stream,
+      eventTime: eventTimeOf(stream, project.readers(stream.name)),
       gate: (sources) => this.#gate(stream, sources),
       code,
       run,
@@ -183,6 +196,10 @@ export class Runtime {
         quietMs: DEFAULTS.quietMs,
         lingerMs: DEFAULTS.lingerMs,
       },
+      isAwaited: (beforeMs, afterMs) =>
+        project
+          .readers(stream.name)
+          .some((reader) => reader.kind === 'table' && closesBetween(reader, stream.name, beforeMs, afterMs)),
       audited: isAudited(stream),
       onCommit: () => {
         if (hasAudits(stream)) this.scheduler.due(stream)
@@ -249,7 +266,7 @@ export class Runtime {
     }
     for (const dataset of this.project.order)
       if (dataset.kind === 'table' || hasAudits(dataset)) this.scheduler.due(dataset)
-    this.#polls.push(this.#watchFreshness(), this.#keepHouse())
+    this.#polls.push(this.#watchFreshness(), this.#watchIdle(), this.#keepHouse())
   }
 
   /** Keeps files few and the log small, a bounded part at a time. What goes wrong is told, and tried again the next time. */
@@ -296,12 +313,31 @@ export class Runtime {
     }
   }
 
+  /** Partitions fall idle without any commit: what waits for their time is due then. */
+  async #watchIdle(): Promise<void> {
+    const { signal } = this.#stopping
+    const watched = [...this.streams.values()].filter(
+      ({ options }) => (options.eventTime?.idleMs ?? Infinity) < Infinity,
+    )
+    const known = new Map<StreamRunner, number>()
+    const every = Math.min(...watched.map(({ options }) => options.eventTime!.idleMs / 4))
+    while (watched.length > 0) {
+      await this.options.clock.sleep(Math.max(20, Math.min(1_000, every)), signal)
+      if (signal.aborted) return
+      for (const runner of watched) {
+        const { size } = runner.idlePartitions()
+        if (size > (known.get(runner) ?? 0)) this.scheduler.published(runner.stream)
+        known.set(runner, size)
+      }
+    }
+  }
+
   /** Runs a dataset's checks over what is published. */
   async auditPublished(dataset: Dataset): Promise<AuditResult[]> {
     return runAudits(dataset, {
       self: await this.publishedSql(dataset.name),
       fields: this.bound.fields.get(dataset.name)!,
-      time: timeOf(dataset),
+      time: timeColumn(dataset),
       nowMs: this.options.clock.now(),
       database: this.database,
       relation: (other) => this.publishedSql(other.name),

@@ -7,6 +7,7 @@ import type { DataFile } from '../lake/data-file.ts'
 import type { Commit, LakeTable, Snapshot } from '../lake/table.ts'
 import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.ts'
 import { routeLines } from '../log/route.ts'
+import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
 import type { BatchResult } from './lane-messages.ts'
@@ -22,9 +23,12 @@ import {
   recordSummary,
 } from './record.ts'
 import { CANDIDATE, newestStep, toDataFiles } from './warehouse.ts'
+import { streamWatermark } from './watermark.ts'
 
 export interface StreamRunnerOptions {
   readonly stream: Stream
+  /** How time moves, when the stream has an event time. */
+  readonly eventTime: EventTime | undefined
   /** The gate as it is now, for records of some sources or of any: references to other datasets follow what is published. */
   gate(sources?: ReadonlySet<string>): Promise<Gate>
   readonly code: string
@@ -37,6 +41,8 @@ export interface StreamRunnerOptions {
   readonly clock: Clock
   readonly temporary: string
   readonly limits: StreamLimits
+  /** Whether a table waits for the watermark to pass from one moment to another, ms: then the commit should not wait. */
+  isAwaited(beforeMs: number, afterMs: number): boolean
   /** Dataset checks hold back snapshots: commits go to the candidate branch and are published by the audit. */
   readonly audited: boolean
   /** Called after every commit. */
@@ -61,6 +67,8 @@ export interface Committed {
   /** Next offset per partition. */
   readonly offsets: readonly number[]
   readonly counts: Counts
+  /** Newest event time accepted per partition, ms; null before the first. Empty without an event time. */
+  readonly newest: readonly (number | null)[]
   /** Replays done, of log or quarantine. */
   readonly replays: number
   /** Ranges that hold an older version of a file, and were left out. */
@@ -76,6 +84,12 @@ export interface Replacement {
   readonly quarantineRemove: readonly string[]
 }
 
+/** Shortest time between two commits when a window waits, ms. */
+const URGENT_MS = 200
+const LOOK_MS = 50
+
+const NO_PARTITIONS: ReadonlySet<number> = new Set()
+
 /** A gated micro-batch that awaits its commit: part of the hot view. */
 interface Landed {
   readonly partition: number
@@ -85,6 +99,7 @@ interface Landed {
   readonly rows: Promise<readonly DataFile[]>
   readonly refused: Promise<readonly DataFile[]>
   readonly counts: Counts
+  readonly newestMs: number
 }
 
 /**
@@ -105,8 +120,12 @@ export class StreamRunner {
   #commitTimer: Promise<void> | undefined
   #lastCommitMs = -Infinity
   #lastLandedMs = -Infinity
+  /** When each partition's last record came, or the stream was opened. */
+  readonly #lastRecordMs: number[]
   #nextPartition = 0
   #paused = false
+  /** A window waits for what has landed. */
+  #urgent = false
   #quarantine: LakeTable | undefined
   failure: MillraceError | undefined
 
@@ -118,19 +137,23 @@ export class StreamRunner {
     this.#committed = {
       offsets,
       counts: newest?.record.counts ?? NO_COUNTS,
+      newest: options.eventTime === undefined ? [] : partitions.map((_, i) => newest?.record.newest?.[i] ?? null),
       replays: newest?.record.replays ?? 0,
       superseded: newest?.record.superseded ?? [],
     }
+    this.#lastRecordMs = partitions.map(() => options.clock.monotonic())
     this.#partitions = partitions.map((partition, i) => this.#partitionRunner(partition, offsets[i]!))
     partitions.forEach((partition, i) => partition.checkpointed(offsets[i]!))
   }
 
   #partitionRunner(log: PartitionLog, from: number): PartitionRunner {
-    const { stream, lanes, clock, limits, code, temporary, table } = this.#options
+    const { stream, eventTime, lanes, clock, limits, code, temporary, table } = this.#options
     return new PartitionRunner({
       stream,
+      eventTime,
       log,
       from,
+      newestMs: this.#committed.newest[log.partition] ?? -Infinity,
       lanes,
       clock,
       bell: this.#bell,
@@ -153,9 +176,11 @@ export class StreamRunner {
 
   async #acceptedFiles(): Promise<readonly { path: string }[]> {
     const { table } = this.#options
+    // Taken together: a commit moves files from one to the other.
     const newest = newestStep(table)
+    const landed = this.#landed.flatMap(({ files }) => files)
     const committed = newest ? await table.files(newest.snapshot) : []
-    return [...committed, ...this.#landed.flatMap((landed) => landed.files)]
+    return [...committed, ...landed]
   }
 
   static async open(options: StreamRunnerOptions): Promise<StreamRunner> {
@@ -185,6 +210,17 @@ export class StreamRunner {
 
   get log(): StreamLog {
     return this.#options.log
+  }
+
+  /** Partitions that have been without records for longer than the stream's `idle`. */
+  idlePartitions(): ReadonlySet<number> {
+    const { eventTime, clock, log } = this.#options
+    if (eventTime === undefined || eventTime.idleMs === Infinity) return NO_PARTITIONS
+    const since = clock.monotonic() - eventTime.idleMs
+    // What waits to be processed is on its way, however long that takes.
+    const isIdle = ({ partition, end }: PartitionLog) =>
+      this.#lastRecordMs[partition]! <= since && this.#committed.offsets[partition]! >= end
+    return new Set(log.partitions.filter(isIdle).map(({ partition }) => partition))
   }
 
   /** Counts of what is committed and landed. */
@@ -233,6 +269,7 @@ export class StreamRunner {
 
   async #appendTo(partition: PartitionLog, batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
     const { repeated } = await partition.append(batch)
+    this.#lastRecordMs[partition.partition] = this.#options.clock.monotonic()
     this.#bell.ring()
     return { received: batch.records, repeated }
   }
@@ -292,7 +329,7 @@ export class StreamRunner {
   }
 
   #land(segment: Segment, result: BatchResult): void {
-    const { accepted, duplicates, quarantined, files, quarantineFiles } = result
+    const { accepted, duplicates, quarantined, files, quarantineFiles, newestMs } = result
     const sync = (table: LakeTable, written: readonly WrittenFile[]) => {
       const synced = table.syncAhead(toDataFiles(table, written))
       // Told by the commit.
@@ -306,10 +343,23 @@ export class StreamRunner {
       rows: sync(this.#options.table, files),
       refused: quarantineFiles.length === 0 ? Promise.resolve([]) : sync(this.#quarantine!, quarantineFiles),
       counts: { received: accepted + duplicates + quarantined, accepted, duplicates, quarantined },
+      newestMs,
     })
     this.#hotVersion++
     this.#lastLandedMs = this.#options.clock.monotonic()
+    this.#urgent ||= this.#passesWindow()
     this.#scheduleCommit()
+  }
+
+  /** Whether what has landed takes the watermark past a moment that a table waits for. */
+  #passesWindow(): boolean {
+    const { eventTime, stream, isAwaited } = this.#options
+    if (eventTime === undefined) return false
+    const reached = [...this.#committed.newest]
+    for (const { partition, newestMs } of this.#landed) if (newestMs > -Infinity) reached[partition] = newestMs
+    const watermark = (newest: readonly (number | null)[]) =>
+      streamWatermark(stream, newest, this.idlePartitions()) ?? -Infinity
+    return isAwaited(watermark(this.#committed.newest), watermark(reached))
   }
 
   #scheduleCommit(): void {
@@ -322,10 +372,12 @@ export class StreamRunner {
     const { clock, limits } = this.#options
     const { signal } = this.#stopping
     while (!signal.aborted) {
-      const due = Math.min(this.#lastCommitMs + limits.commitIntervalMs, this.#lastLandedMs + limits.quietMs)
+      const interval = this.#urgent ? Math.min(URGENT_MS, limits.commitIntervalMs) : limits.commitIntervalMs
+      const due = Math.min(this.#lastCommitMs + interval, this.#lastLandedMs + limits.quietMs)
       const wait = due - clock.monotonic()
       if (wait <= 0) break
-      await clock.sleep(wait, signal)
+      // It may become urgent meanwhile.
+      await clock.sleep(Math.min(wait, LOOK_MS), signal)
     }
     await this.commit()
   }
@@ -338,9 +390,13 @@ export class StreamRunner {
       if (landed.length === 0 || this.failure) return
       const { log, clock } = this.#options
       const offsets = [...this.#committed.offsets]
-      for (const { partition, to } of landed) offsets[partition] = to
+      const newest = [...this.#committed.newest]
+      for (const { partition, to, newestMs } of landed) {
+        offsets[partition] = to
+        if (newestMs > -Infinity && this.#options.eventTime) newest[partition] = newestMs
+      }
       const counts = landed.reduce((sum, l) => addCounts(sum, l.counts), this.#committed.counts)
-      const committed = { ...this.#committed, offsets, counts }
+      const committed = { ...this.#committed, offsets, counts, newest }
       const summary = recordSummary(this.#record(committed))
       const append = (add: readonly DataFile[]): Commit => ({ operation: 'append', add, remove: [], summary })
       const rows = (await Promise.all(landed.map((l) => l.rows))).flat()
@@ -348,6 +404,7 @@ export class StreamRunner {
       const snapshot = await this.#commitBoth(append(rows), refused.length > 0 ? append(refused) : undefined)
       this.#committed = committed
       this.#landed.splice(0, landed.length)
+      this.#urgent = this.#landed.length > 0 && this.#passesWindow()
       this.#hotVersion++
       this.#lastCommitMs = clock.monotonic()
       log.partitions.forEach((partition, i) => partition.checkpointed(offsets[i]!))
@@ -371,13 +428,14 @@ export class StreamRunner {
     }
   }
 
-  #record({ offsets, counts, replays, superseded }: Committed): StepRecord {
+  #record({ offsets, counts, newest, replays, superseded }: Committed): StepRecord {
     const { run, code } = this.#options
     return {
       run,
       code,
       offsets,
       counts,
+      ...(newest.length === 0 ? {} : { newest }),
       ...(replays === 0 ? {} : { replays }),
       ...(superseded.length === 0 ? {} : { superseded }),
     }
@@ -421,7 +479,7 @@ export class StreamRunner {
         : undefined,
     )
     this.#committed = committed
-    committed.offsets.forEach((offset, i) => this.#partitions[i]!.moveTo(offset))
+    committed.offsets.forEach((offset, i) => this.#partitions[i]!.moveTo(offset, committed.newest[i] ?? -Infinity))
     this.#hotVersion++
     log.partitions.forEach((partition, i) => partition.checkpointed(committed.offsets[i]!))
     this.#options.onCommit(snapshot)

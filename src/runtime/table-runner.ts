@@ -2,7 +2,6 @@ import { MillraceError } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import { SerialQueue } from '../base/queue.ts'
-import { intervalEnd, sqlDate, sqlTimestamp } from '../base/interval.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
 import type { DataFile } from '../lake/data-file.ts'
@@ -11,13 +10,19 @@ import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { checkInputsOf } from '../project/project.ts'
-import type { IntervalUnit, Table } from '../project/table.ts'
+import { isWindowed, timeColumn } from '../project/event-time.ts'
+import type { Table } from '../project/table.ts'
 import { checksFingerprint } from '../quality/audit.ts'
 import { runAudits } from './audits.ts'
+import { frameOf } from './frame.ts'
+import { type Pins, changesSince, isChanged } from './inputs.ts'
 import { mergeByKey } from './key-merge.ts'
 import { type StepRecord, readRecord, recordSummary } from './record.ts'
 import { writeFiles } from './partitioned.ts'
 import { CANDIDATE, newestStep, relationOf, rowsVersion } from './warehouse.ts'
+import { type IdlePartitions, queryWatermark, waitsForTime } from './watermark.ts'
+import { computeSessions } from './sessions.ts'
+import { computeWindows } from './windowed.ts'
 
 export interface TableRunnerOptions {
   readonly table: Table
@@ -29,6 +34,7 @@ export interface TableRunnerOptions {
   readonly clock: Clock
   /** Where files go, instead of the table's own place: for rows that are only compared. */
   readonly directory?: string
+  readonly idlePartitions: IdlePartitions
   /** The lake table of a dataset. */
   lakeTableOf(dataset: Dataset): LakeTable
 }
@@ -44,7 +50,7 @@ export interface RefreshRange {
 export interface RefreshResult {
   readonly outcome: 'unchanged' | 'published' | 'blocked'
   readonly snapshot: Snapshot | undefined
-  /** Intervals recomputed, for interval tables. */
+  /** Windows computed, for windowed tables. */
   readonly intervals: number
   readonly reason?: string
 }
@@ -54,10 +60,9 @@ export interface TableChange {
   readonly add: readonly DataFile[]
   readonly remove: readonly DataFile[]
   readonly intervals?: number
+  /** Sessions: start of the earliest that is still open, ms. */
+  readonly frontierMs?: number
 }
-
-/** Snapshots of the datasets a step reads, fixed for the whole step. */
-type Pins = ReadonlyMap<string, { dataset: Dataset; table: LakeTable; snapshot: Snapshot | undefined }>
 
 /**
  * Recomputes a derived table: finds what is due from the snapshots its last step read, computes it, audits the result
@@ -97,22 +102,40 @@ export class TableRunner {
     const newest = newestStep(lakeTable)
     const forced = range.everything === true || range.fromMs !== undefined || range.toMs !== undefined
     const isSame = newest?.record.code === code && newest.record.checks === checks
-    if (!forced && newest && isSame && sameInputs(newest.record.inputs, inputs)) return unchanged(newest)
+    const watermark = this.#watermark(pins, newest?.record.watermark)
+    const isPassed = waitsForTime(table) && watermark !== newest?.record.watermark
+    if (!forced && newest && isSame && !isPassed && sameInputs(newest.record.inputs, inputs)) return unchanged(newest)
     const main = lakeTable.snapshot('main')
     const base = main && readRecord(main.summary)
     const partial = range.fromMs !== undefined || range.toMs !== undefined
     const whole = range.everything === true || !main || !base || (base.code !== code && !partial)
-    const change = await this.#compute(pins, whole ? undefined : { main, record: base }, range)
+    const change = await this.#compute(pins, whole ? undefined : { main, record: base }, range, watermark)
     // A backfill of some intervals says nothing of the others: what is due stays due.
-    const record = !partial ? { code, inputs } : { code: base?.code ?? PARTIAL, inputs: base?.inputs ?? {} }
-    const told = { run: this.#options.run, ...record, ...(checks === undefined ? {} : { checks }) }
-    return this.#commit(table, pins, told, main, change)
+    const record = !partial
+      ? { code, inputs, watermark, frontier: change.frontierMs }
+      : {
+          code: base?.code ?? PARTIAL,
+          inputs: base?.inputs ?? {},
+          watermark: base?.watermark,
+          frontier: base?.frontier,
+        }
+    return this.#commit(table, pins, { run: this.#options.run, ...record, checks }, main, change)
+  }
+
+  /** Where event time stands for a windowed table; it never goes back. */
+  #watermark(pins: Pins, before: number | undefined): number | undefined {
+    const { table, idlePartitions } = this.#options
+    if (!isWindowed(table)) return undefined
+    const computing = new Map([...pins].filter(([, pin]) => table.sql.datasets.includes(pin.dataset)))
+    const now = queryWatermark(table.sql, computing, idlePartitions)
+    return now === undefined ? before : Math.max(now, before ?? -Infinity)
   }
 
   /** All rows, computed from scratch from what is published now, as files in a directory. Commits nothing. */
   async recompute(directory: string): Promise<readonly DataFile[]> {
     const apart = new TableRunner({ ...this.#options, directory })
-    return (await apart.#compute(apart.#pin(), undefined, { everything: true })).add
+    const watermark = newestStep(this.#options.lakeTable)?.record.watermark
+    return (await apart.#compute(apart.#pin(), undefined, { everything: true }, watermark)).add
   }
 
   #pin(): Pins {
@@ -130,112 +153,69 @@ export class TableRunner {
     pins: Pins,
     since: { main: Snapshot; record: StepRecord } | undefined,
     range: RefreshRange,
+    watermarkMs: number | undefined,
   ): Promise<TableChange> {
-    const { materialization } = this.#options.table
-    const forced = range.everything === true || range.fromMs !== undefined || range.toMs !== undefined
-    const computing = new Map([...pins].filter(([, pin]) => this.#options.table.sql.datasets.includes(pin.dataset)))
-    const changes = since && !forced ? await this.#changes(computing, since.record) : undefined
-    if (changes && [...changes.values()].every((change) => change.added.length === 0 && change.removed.length === 0))
-      return { add: [], remove: [] }
+    const { table, database, lakeTable } = this.#options
+    const { materialization } = table
+    const only =
+      range.fromMs === undefined && range.toMs === undefined
+        ? undefined
+        : { fromMs: range.fromMs ?? -Infinity, toMs: range.toMs ?? Infinity }
+    const computing = new Map([...pins].filter(([, pin]) => table.sql.datasets.includes(pin.dataset)))
+    const changes =
+      since && range.everything !== true && !only ? await changesSince(computing, since.record) : undefined
+    const isStill = changes !== undefined && [...changes.values()].every((change) => !isChanged(change))
+    if (isStill && !waitsForTime(table)) return { add: [], remove: [] }
     switch (materialization.kind) {
       case 'full':
         return this.#full(computing)
       case 'interval':
-        return this.#intervals(computing, materialization.unit, since?.main, changes, range)
+      case 'window':
+        return computeWindows({
+          table,
+          frame: frameOf(table)!,
+          emit: materialization.emit,
+          database,
+          lakeTable,
+          pins: computing,
+          changes,
+          fromMs: since?.record.watermark ?? -Infinity,
+          watermarkMs,
+          only,
+          live: (filter) => this.#live(filter),
+          write: (relations) => this.#write(relations.map((relation) => this.#cast(relation)).join(' UNION ALL ')),
+          rewrite: (sql) => this.#write(sql),
+        })
+      case 'session':
+        return computeSessions({
+          table,
+          sessions: materialization,
+          database,
+          lakeTable,
+          pins: computing,
+          changes,
+          fromMs: since?.record.watermark,
+          frontierMs: since?.record.frontier,
+          watermarkMs,
+          live: () => this.#live(),
+          write: (relation) => this.#write(this.#cast(relation)),
+        })
       case 'key':
         return mergeByKey({
           ...this.#options,
           keys: materialization,
           main: since?.main,
           changes,
-          render: (only) => this.#render(computing, only),
+          render: (files) => this.#render(computing, files),
           live: () => this.#live(),
           write: (sql) => this.#write(sql),
         })
     }
   }
 
-  /** File changes of each input since a step; undefined when some cannot be told, and all is to be recomputed. */
-  async #changes(
-    pins: Pins,
-    record: StepRecord,
-  ): Promise<Map<string, { added: DataFile[]; removed: DataFile[] }> | undefined> {
-    const all = new Map<string, { added: DataFile[]; removed: DataFile[] }>()
-    for (const [name, pin] of pins) {
-      const before = record.inputs?.[name]
-      if (before === undefined) return undefined
-      if (before === rowsVersion(pin.table, pin.snapshot)) {
-        all.set(name, { added: [], removed: [] })
-        continue
-      }
-      if (!pin.snapshot) return undefined
-      const from = before === null ? undefined : pin.table.snapshot(BigInt(before))
-      if (before !== null && !from) return undefined
-      const changes = await pin.table.changes(from, pin.snapshot)
-      if (!changes) return undefined
-      all.set(name, changes)
-    }
-    return all
-  }
-
   async #full(pins: Pins): Promise<TableChange> {
     const sql = await this.#render(pins)
     return { add: await this.#write(this.#cast(`(${sql})`)), remove: await this.#live() }
-  }
-
-  async #intervals(
-    pins: Pins,
-    unit: IntervalUnit,
-    main: Snapshot | undefined,
-    changes: ReadonlyMap<string, { added: DataFile[]; removed: DataFile[] }> | undefined,
-    range: RefreshRange,
-  ): Promise<TableChange> {
-    const all =
-      changes === undefined ||
-      [...pins].some(([name, pin]) => timeOf(pin.dataset) === undefined && isChanged(changes.get(name)))
-    const inputs = new Set<number>()
-    for (const [name, pin] of pins) {
-      const time = timeOf(pin.dataset)
-      if (time === undefined) continue
-      const files = all
-        ? pin.snapshot
-          ? await pin.table.files(pin.snapshot)
-          : []
-        : [...changes.get(name)!.added, ...changes.get(name)!.removed]
-      for (const start of await this.#starts(pin.table, files, time, unit)) inputs.add(start)
-    }
-    const live = main ? await this.#live() : []
-    if (all) for (const start of await this.#starts(this.#options.lakeTable, live, unit, unit)) inputs.add(start)
-    const { fromMs = -Infinity, toMs = Infinity } = range
-    const due = [...inputs].filter((start) => intervalEnd(unit, start) > fromMs && start < toMs).sort((a, b) => a - b)
-    const kept = main === undefined ? { add: [], remove: await this.#live() } : await this.#keepOthers(unit, due)
-    const add: DataFile[] = [...kept.add]
-    for (let i = 0; i < due.length; i += INTERVALS_PER_STATEMENT) {
-      const starts = due.slice(i, i + INTERVALS_PER_STATEMENT)
-      const parts = await Promise.all(
-        starts.map(async (start) => this.#cast(await this.#renderInterval(pins, unit, start))),
-      )
-      add.push(...(await this.#write(parts.join(' UNION ALL '))))
-    }
-    return { add, remove: kept.remove, intervals: due.length }
-  }
-
-  /** Starts of the intervals that rows of these files lie in. */
-  async #starts(table: LakeTable, files: readonly DataFile[], time: string, unit: IntervalUnit): Promise<number[]> {
-    if (files.length === 0) return []
-    const sql = `SELECT DISTINCT epoch_ms(date_trunc('${unit}', ${quoteIdentifier(time)}::TIMESTAMP)::TIMESTAMP) AS start FROM ${relationOf(table, files)}`
-    return (await this.#options.database.rows(sql)).map((row) => Number(row.start))
-  }
-
-  /** Live files that hold due intervals go; their rows of other intervals are written anew. */
-  async #keepOthers(unit: IntervalUnit, due: readonly number[]): Promise<TableChange> {
-    if (due.length === 0) return { add: [], remove: [] }
-    const literal = (ms: number) => intervalText(unit, ms)
-    const remove = await this.#live([{ column: unit, op: 'in', values: due.map(literal) }])
-    const isDue = `${quoteIdentifier(unit)} IN (${due.map((ms) => intervalLiteral(unit, ms)).join(', ')})`
-    if (remove.length === 0) return { add: [], remove: [] }
-    const add = await this.#write(`SELECT * FROM ${relationOf(this.#options.lakeTable, remove)} WHERE NOT ${isDue}`)
-    return { add, remove }
   }
 
   async #live(filter?: FileFilter): Promise<DataFile[]> {
@@ -255,39 +235,6 @@ export class TableRunner {
       dataset: (dataset) => relations.get(dataset.name)!,
       parameter: (name) => `$${name}`,
     })
-  }
-
-  /** The query over one interval: inputs with a time are cut to it. */
-  async #renderInterval(pins: Pins, unit: IntervalUnit, startMs: number): Promise<string> {
-    const endMs = intervalEnd(unit, startMs)
-    const relations = new Map<string, string>()
-    for (const [name, pin] of pins) {
-      const time = timeOf(pin.dataset)
-      if (time === undefined) {
-        relations.set(name, relationOf(pin.table, pin.snapshot ? await pin.table.files(pin.snapshot) : []))
-        continue
-      }
-      const isDate = pin.table.fields.find((field) => field.name === time)!.type.kind === 'date'
-      const bound = isDate ? firstDate : sqlTimestamp
-      const [from, to] = [bound(startMs), bound(endMs)]
-      const files = pin.snapshot
-        ? await pin.table.files(pin.snapshot, [
-            { column: time, op: '>=', value: from },
-            { column: time, op: '<', value: to },
-          ])
-        : []
-      const type = isDate ? 'DATE' : 'TIMESTAMP'
-      const column = quoteIdentifier(time)
-      relations.set(
-        name,
-        `(SELECT * FROM ${relationOf(pin.table, files)} WHERE ${column} >= ${type} '${from}' AND ${column} < ${type} '${to}')`,
-      )
-    }
-    const query = this.#options.table.sql.render({
-      dataset: (dataset) => relations.get(dataset.name)!,
-      parameter: (name) => `$${name}`,
-    })
-    return `(SELECT ${intervalLiteral(unit, startMs)} AS ${quoteIdentifier(unit)}, * FROM (${query}))`
   }
 
   /** The rows of a relation with exactly the table's columns and types. */
@@ -316,7 +263,7 @@ export class TableRunner {
     const audits = await runAudits(table, {
       self: relationOf(lakeTable, after),
       fields,
-      time: timeOf(table),
+      time: timeColumn(table),
       nowMs: clock.now(),
       database,
       relation: async (dataset) => {
@@ -331,7 +278,7 @@ export class TableRunner {
       operation: change.remove.length > 0 ? 'overwrite' : 'append',
       add: change.add,
       remove: change.remove.map((file) => file.path),
-      summary: recordSummary({ ...record, ...(audits.length === 0 ? {} : { audits }) }),
+      summary: recordSummary({ ...record, audits: audits.length === 0 ? undefined : audits }),
       // The candidate begins at what is published; nobody else moves either.
       ...(blocking ? { ref: CANDIDATE, parent: null } : { parent: main?.id ?? null }),
     })
@@ -343,34 +290,6 @@ export class TableRunner {
 
 /** Code of a table of which only some intervals were ever computed: never equal to a declaration's. */
 const PARTIAL = 'partial'
-
-/** Intervals computed by one statement: enough to spread its fixed cost, few enough to keep its text and memory small. */
-const INTERVALS_PER_STATEMENT = 32
-
-/** The column that gives a dataset's rows a time; undefined when it is read whole. */
-export function timeOf(dataset: Dataset): string | undefined {
-  if (dataset.kind === 'stream') return dataset.time
-  return dataset.materialization.kind === 'interval' ? dataset.materialization.unit : undefined
-}
-
-/** The first date whose midnight is not before a moment. A date lies in the interval of its midnight, an hour's too. */
-function firstDate(ms: number): string {
-  return sqlDate(Math.ceil(ms / DAY_MS) * DAY_MS)
-}
-
-const DAY_MS = 86_400_000
-
-function intervalText(unit: IntervalUnit, ms: number): string {
-  return unit === 'minute' || unit === 'hour' ? sqlTimestamp(ms) : sqlDate(ms)
-}
-
-function intervalLiteral(unit: IntervalUnit, ms: number): string {
-  return `${unit === 'minute' || unit === 'hour' ? 'TIMESTAMP' : 'DATE'} '${intervalText(unit, ms)}'`
-}
-
-function isChanged(change: { added: readonly DataFile[]; removed: readonly DataFile[] } | undefined): boolean {
-  return change === undefined || change.added.length > 0 || change.removed.length > 0
-}
 
 function sameInputs(a: StepRecord['inputs'], b: Record<string, string | null>): boolean {
   const names = Object.keys(b)

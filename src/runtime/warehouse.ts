@@ -10,6 +10,7 @@ import type { LakeTable, Snapshot } from '../lake/table.ts'
 import { transformName } from '../lake/transform.ts'
 import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
+import { timeColumn } from '../project/event-time.ts'
 import type { PartitionBy } from '../project/stream.ts'
 import { QUARANTINE_FIELDS } from '../quality/quarantine.ts'
 import { type StepRecord, readRecord } from './record.ts'
@@ -117,12 +118,7 @@ function layoutOf(partition: readonly PartitionField[]): string {
 }
 
 function partitionFields(dataset: Dataset): PartitionField[] {
-  const time =
-    dataset.kind === 'stream'
-      ? dataset.time
-      : dataset.materialization.kind === 'interval'
-        ? dataset.materialization.unit
-        : undefined
+  const time = timeColumn(dataset)
   return dataset.partitionBy.map((by: PartitionBy): PartitionField => {
     if (typeof by === 'string') return { column: time!, transform: { kind: by } }
     if (by.by === 'bucket') return { column: by.column, transform: { kind: 'bucket', count: by.count } }

@@ -1,5 +1,6 @@
 import { MillraceError } from '../../base/errors.ts'
 import type { LoadReport } from '../../runtime/file-loader.ts'
+import { frameOf } from '../../runtime/frame.ts'
 import { type AuditResult, type Counts, readRecord } from '../../runtime/record.ts'
 import { type Runtime, isAudited } from '../../runtime/runtime.ts'
 import { datasetStatuses, observe } from '../../runtime/status.ts'
@@ -116,7 +117,7 @@ function chosenTables(runtime: Runtime, tables: readonly string[] | undefined, r
         hint: `Its records are processed again with \`millrace replay ${name}\`.`,
         context: { dataset: name },
       })
-    if (ranged && dataset.materialization.kind !== 'interval')
+    if (ranged && frameOf(dataset) === undefined)
       throw new MillraceError(
         'invalid',
         'not-by-interval',
@@ -127,9 +128,7 @@ function chosenTables(runtime: Runtime, tables: readonly string[] | undefined, r
   if (tables === undefined && !ranged) return []
   return runtime.project.order.flatMap((dataset) => {
     if (dataset.kind !== 'table') return []
-    return (tables === undefined ? dataset.materialization.kind === 'interval' : tables.includes(dataset.name))
-      ? [dataset.name]
-      : []
+    return (tables === undefined ? frameOf(dataset) !== undefined : tables.includes(dataset.name)) ? [dataset.name] : []
   })
 }
 

@@ -1,0 +1,77 @@
+import { DAY_MS, sqlDate, sqlTimestamp } from '../base/interval.ts'
+import { quoteIdentifier } from '../base/identifier.ts'
+import type { DataFile } from '../lake/data-file.ts'
+import type { LakeTable, Snapshot } from '../lake/table.ts'
+import type { Dataset } from '../project/dataset.ts'
+import { timeColumn } from '../project/event-time.ts'
+import type { StepRecord } from './record.ts'
+import { relationOf, rowsVersion } from './warehouse.ts'
+
+/** A dataset at the snapshot a step reads. */
+export interface Pin {
+  readonly dataset: Dataset
+  readonly table: LakeTable
+  readonly snapshot: Snapshot | undefined
+}
+
+/** What a step reads, by name, fixed for the whole step. */
+export type Pins = ReadonlyMap<string, Pin>
+
+/** What became of an input's files since a step. */
+export interface InputChange {
+  readonly added: readonly DataFile[]
+  readonly removed: readonly DataFile[]
+}
+
+export type InputChanges = ReadonlyMap<string, InputChange>
+
+export function isChanged(change: InputChange | undefined): boolean {
+  return change === undefined || change.added.length > 0 || change.removed.length > 0
+}
+
+/** File changes of each input since a step; undefined when some cannot be told, and all is to be recomputed. */
+export async function changesSince(pins: Pins, record: StepRecord): Promise<InputChanges | undefined> {
+  const all = new Map<string, InputChange>()
+  for (const [name, pin] of pins) {
+    const before = record.inputs?.[name]
+    if (before === undefined) return undefined
+    if (before === rowsVersion(pin.table, pin.snapshot)) {
+      all.set(name, { added: [], removed: [] })
+      continue
+    }
+    if (!pin.snapshot) return undefined
+    const from = before === null ? undefined : pin.table.snapshot(BigInt(before))
+    if (before !== null && !from) return undefined
+    const changes = await pin.table.changes(from, pin.snapshot)
+    if (!changes) return undefined
+    all.set(name, changes)
+  }
+  return all
+}
+
+/** The rows of an input, as a table expression. */
+export async function wholeRelation(pin: Pin): Promise<string> {
+  return relationOf(pin.table, pin.snapshot ? await pin.table.files(pin.snapshot) : [])
+}
+
+/** The rows of an input whose time lies in [fromMs, toMs), as a table expression over the files that may hold some. */
+export async function rangeRelation(pin: Pin, fromMs: number, toMs: number): Promise<string> {
+  const time = timeColumn(pin.dataset)!
+  const isDate = pin.table.fields.find((field) => field.name === time)!.type.kind === 'date'
+  const bound = isDate ? firstDate : sqlTimestamp
+  const bounds = [
+    ...(fromMs === -Infinity ? [] : [{ column: time, op: '>=', value: bound(fromMs) } as const]),
+    ...(toMs === Infinity ? [] : [{ column: time, op: '<', value: bound(toMs) } as const]),
+  ]
+  const files = pin.snapshot ? await pin.table.files(pin.snapshot, bounds) : []
+  const relation = relationOf(pin.table, files)
+  if (bounds.length === 0) return relation
+  const type = isDate ? 'DATE' : 'TIMESTAMP'
+  const conditions = bounds.map(({ column, op, value }) => `${quoteIdentifier(column)} ${op} ${type} '${value}'`)
+  return `(SELECT * FROM ${relation} WHERE ${conditions.join(' AND ')})`
+}
+
+/** The first date whose midnight is not before a moment. A date lies in the interval of its midnight, an hour's too. */
+function firstDate(ms: number): string {
+  return sqlDate(Math.ceil(ms / DAY_MS) * DAY_MS)
+}

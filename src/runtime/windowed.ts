@@ -1,0 +1,242 @@
+import { asMillraceError } from '../base/errors.ts'
+import { quoteIdentifier } from '../base/identifier.ts'
+import type { Database } from '../engine/duckdb/database.ts'
+import { describe } from '../engine/duckdb/describe.ts'
+import type { DataFile } from '../lake/data-file.ts'
+import type { FileFilter } from '../lake/filter.ts'
+import type { LakeTable } from '../lake/table.ts'
+import type { Dataset } from '../project/dataset.ts'
+import { timeColumn } from '../project/event-time.ts'
+import type { Emit, Reach } from '../project/window.ts'
+import type { Table } from '../project/table.ts'
+import type { Frame } from './frame.ts'
+import { type InputChanges, type Pin, type Pins, isChanged, rangeRelation, wholeRelation } from './inputs.ts'
+import { relationOf } from './warehouse.ts'
+import { reachMs } from './watermark.ts'
+
+export interface WindowedStep {
+  readonly table: Table
+  readonly frame: Frame
+  readonly emit: Emit
+  readonly database: Database
+  readonly lakeTable: LakeTable
+  /** What the query reads. */
+  readonly pins: Pins
+  /** Since the last step; undefined to compute all. */
+  readonly changes: InputChanges | undefined
+  /** Up to where the last step took all events to have come, ms; -Infinity before. */
+  readonly fromMs: number
+  /** The same for this step; undefined while nobody can tell. */
+  readonly watermarkMs: number | undefined
+  /** Only windows that end after `from` and start before `to`, whether due or not. */
+  readonly only: { readonly fromMs: number; readonly toMs: number } | undefined
+  /** Files of the published rows. */
+  live(filter?: FileFilter): Promise<DataFile[]>
+  /** Writes the rows of a relation, brought to the table's columns. */
+  write(relations: readonly string[]): Promise<DataFile[]>
+  /** Writes rows of the table itself. */
+  rewrite(sql: string): Promise<DataFile[]>
+}
+
+/** Files that a step adds and removes, and the number of windows it computed. */
+export interface WindowedChange {
+  readonly add: readonly DataFile[]
+  readonly remove: readonly DataFile[]
+  readonly intervals: number
+}
+
+/**
+ * Computes the windows that are due, each from all its rows, and replaces what is published of them. A window is due when
+ * rows of it came or went and, where closed windows are published, when the watermark has passed its end. So late rows and
+ * replays correct what is published by the same way by which it came to be.
+ */
+export async function computeWindows(step: WindowedStep): Promise<WindowedChange> {
+  const { frame, only, changes, lakeTable } = step
+  const { fromMs, toMs } = only ?? { fromMs: -Infinity, toMs: Infinity }
+  const due = [...(await dueWindows(step))]
+    .filter((start) => frame.endOf(start) > fromMs && start < toMs)
+    .sort((a, b) => a - b)
+  const kept =
+    changes === undefined && only === undefined ? { add: [], remove: await step.live() } : await keepOthers(step, due)
+  const add: DataFile[] = [...kept.add]
+  if (due.length > SINGLE_MAX && (await isLateral(step))) {
+    for (let i = 0; i < due.length; i += LATERAL_MAX)
+      add.push(...(await step.write([await renderTogether(step, due.slice(i, i + LATERAL_MAX))])))
+  } else {
+    for (let i = 0; i < due.length; i += SINGLE_MAX) {
+      const parts = due.slice(i, i + SINGLE_MAX).map((start) => renderOne(step, start))
+      add.push(...(await step.write(await Promise.all(parts))))
+    }
+  }
+  return { add, remove: kept.remove, intervals: due.length }
+
+  /** Live files that hold due windows go; their rows of other windows are written anew. */
+  async function keepOthers({ live, rewrite }: WindowedStep, starts: readonly number[]) {
+    if (starts.length === 0) return { add: [], remove: [] }
+    const remove = await live([{ column: frame.column, op: 'in', values: starts.map((start) => frame.text(start)) }])
+    if (remove.length === 0) return { add: [], remove: [] }
+    const isDue = `${quoteIdentifier(frame.column)} IN (${starts.map((start) => frame.literal(start)).join(', ')})`
+    return { add: await rewrite(`SELECT * FROM ${relationOf(lakeTable, remove)} WHERE NOT ${isDue}`), remove }
+  }
+}
+
+/** Windows computed by statements of their own, put together: enough to spread the fixed cost, few enough to keep the text small. */
+const SINGLE_MAX = 32
+/** Windows computed by one statement over the rows of all. */
+const LATERAL_MAX = 4_096
+
+/** Starts of the windows to compute. */
+async function dueWindows(step: WindowedStep): Promise<Set<number>> {
+  const { frame, emit, pins, changes, only, fromMs, watermarkMs } = step
+  const isClosed = (start: number) => watermarkMs !== undefined && frame.endOf(start) <= watermarkMs
+  const isWanted = emit === 'closed' ? isClosed : () => true
+  const everything =
+    changes === undefined ||
+    only !== undefined ||
+    [...pins].some(([name, { dataset }]) => timeColumn(dataset) === undefined && isChanged(changes.get(name)))
+  const due = new Set<number>()
+  const plain = plainInputs(step)
+  if (everything) {
+    for (const pin of plain) for (const start of await startsIn(step, pin, -Infinity, Infinity)) due.add(start)
+    // Those published that no row is left of.
+    for (const start of await publishedStarts(step)) due.add(start)
+    return new Set([...due].filter(isWanted))
+  }
+  for (const pin of plain) {
+    const { added, removed } = changes.get(pin.dataset.name)!
+    for (const start of await starts(step, pin, relationOf(pin.table, [...added, ...removed]))) due.add(start)
+  }
+  for (const [lowMs, highMs] of await reached(step, changes))
+    for (const pin of plain) for (const start of await startsIn(step, pin, lowMs, highMs)) due.add(start)
+  // Windows that the watermark has passed since: published now, or no longer open.
+  const passes = emit === 'closed' || frame.columnsSql('x', undefined) !== frame.columnsSql('x', 0)
+  if (passes && watermarkMs !== undefined && watermarkMs > fromMs) {
+    const low = fromMs === -Infinity ? -Infinity : frame.firstOf(fromMs)
+    for (const pin of plain)
+      for (const start of await startsIn(step, pin, low, watermarkMs))
+        if (frame.endOf(start) > fromMs && isClosed(start)) due.add(start)
+  }
+  return new Set([...due].filter(isWanted))
+}
+
+/** The inputs whose rows make windows: those with a time that the query reads for the window alone. */
+function plainInputs({ table, pins }: WindowedStep): Pin[] {
+  const plain = new Set(table.sql.references.filter(({ reach }) => reach === undefined).map(({ dataset }) => dataset))
+  return [...pins.values()].filter(({ dataset }) => plain.has(dataset) && timeColumn(dataset) !== undefined)
+}
+
+/** Ranges of time, ms, in which rows lie whose windows read a changed row of a `within`. */
+async function reached(step: WindowedStep, changes: InputChanges): Promise<[number, number][]> {
+  const ranges: [number, number][] = []
+  for (const { dataset, reach } of step.table.sql.withins) {
+    const { added, removed } = changes.get(dataset.name)!
+    if (added.length + removed.length === 0) continue
+    const pin = step.pins.get(dataset.name)!
+    const time = `epoch_ms(${quoteIdentifier(timeColumn(dataset)!)}::TIMESTAMP)`
+    const [row] = await step.database.rows(
+      `SELECT min(${time}) AS low, max(${time}) AS high FROM ${relationOf(pin.table, [...added, ...removed])}`,
+    )
+    if (row!.low === null) continue
+    const { beforeMs, afterMs } = reachMs(reach)
+    // A window that begins or ends near the edge reaches further by its own length.
+    ranges.push([step.frame.firstOf(Number(row!.low) - afterMs), step.frame.endOf(Number(row!.high)) + beforeMs])
+  }
+  return ranges
+}
+
+/** Starts of the windows that an input's rows of [fromMs, toMs) lie in. */
+async function startsIn(step: WindowedStep, pin: Pin, fromMs: number, toMs: number): Promise<number[]> {
+  return starts(step, pin, await rangeRelation(pin, fromMs, toMs))
+}
+
+async function starts({ frame, database }: WindowedStep, pin: Pin, relation: string): Promise<number[]> {
+  const time = quoteIdentifier(timeColumn(pin.dataset)!)
+  const rows = await database.rows(
+    `SELECT DISTINCT epoch_ms(start) AS start FROM (SELECT ${frame.startsSql(time)} AS start FROM ${relation})`,
+  )
+  return rows.map((row) => Number(row.start))
+}
+
+async function publishedStarts({ frame, database, lakeTable, live }: WindowedStep): Promise<number[]> {
+  const files = await live()
+  if (files.length === 0) return []
+  const column = `epoch_ms(${quoteIdentifier(frame.column)}::TIMESTAMP)`
+  const rows = await database.rows(`SELECT DISTINCT ${column} AS start FROM ${relationOf(lakeTable, files)}`)
+  return rows.map((row) => Number(row.start))
+}
+
+/** The rows of one window. */
+async function renderOne(step: WindowedStep, startMs: number): Promise<string> {
+  const { frame, watermarkMs } = step
+  const query = await render(step, async (pin, reach) => {
+    const { beforeMs, afterMs } = reach ? reachMs(reach) : { beforeMs: 0, afterMs: 0 }
+    return rangeRelation(pin, startMs - beforeMs, frame.endOf(startMs) + afterMs)
+  })
+  return `(SELECT ${frame.columnsSql(frame.literal(startMs), watermarkMs)}, * FROM (${query}))`
+}
+
+/**
+ * The rows of many windows by one statement: the query as a lateral join, which the engine turns into the same query
+ * grouped by window.
+ */
+async function renderTogether(step: WindowedStep, due: readonly number[]): Promise<string> {
+  const { frame, watermarkMs } = step
+  const [first, last] = [due[0]!, due.at(-1)!]
+  return lateral(
+    step,
+    due.map((start) => frame.literal(start)),
+    watermarkMs,
+    (pin) => rangeRelation(pin, first, frame.endOf(last)),
+  )
+}
+
+async function lateral(
+  step: WindowedStep,
+  due: readonly string[],
+  watermarkMs: number | undefined,
+  relation: (pin: Pin) => Promise<string>,
+): Promise<string> {
+  const { frame } = step
+  const query = await render(step, async (pin) => {
+    const rows = `SELECT *, ${frame.startsSql(quoteIdentifier(timeColumn(pin.dataset)!))} AS "$window" FROM ${await relation(pin)}`
+    return `(SELECT * EXCLUDE ("$window") FROM (${rows}) AS "$rows" WHERE "$rows"."$window" = "$windows"."$start")`
+  })
+  const windows = `(SELECT unnest([${due.join(', ')}])::TIMESTAMP AS "$start") AS "$windows"`
+  return `(SELECT ${frame.columnsSql('"$windows"."$start"', watermarkMs)}, "$result".* FROM ${windows}, LATERAL (${query}) AS "$result")`
+}
+
+/** Whether the engine can compute windows together. What is read beyond the windows would be there once for each. */
+async function isLateral(step: WindowedStep): Promise<boolean> {
+  if (step.table.sql.withins.length > 0) return false
+  try {
+    await describe(
+      step.database,
+      `SELECT * FROM ${await lateral(step, [step.frame.literal(0)], 0, async (pin) => relationOf(pin.table, []))}`,
+    )
+    return true
+  } catch (error) {
+    if (asMillraceError(error).kind === 'invalid') return false
+    throw error
+  }
+}
+
+/** The table's query with its inputs written by the caller; those without a time are read whole. */
+async function render(
+  { table, pins }: WindowedStep,
+  timed: (pin: Pin, reach: Reach | undefined) => Promise<string>,
+): Promise<string> {
+  const key = (dataset: Dataset, reach: Reach | undefined) => JSON.stringify([dataset.name, reach])
+  const relations = new Map<string, string>()
+  for (const { dataset, reach } of table.sql.references) {
+    const pin = pins.get(dataset.name)!
+    if (relations.has(key(dataset, reach))) continue
+    relations.set(
+      key(dataset, reach),
+      await (timeColumn(dataset) === undefined ? wholeRelation(pin) : timed(pin, reach)),
+    )
+  }
+  return table.sql.render({
+    dataset: (dataset, reach) => relations.get(key(dataset, reach))!,
+    parameter: (name) => `$${name}`,
+  })
+}
