@@ -17,12 +17,9 @@ export interface Arrival {
   readonly line: Uint8Array
   /** Time of the event, milliseconds since 1970. */
   readonly time: number
-  /** Whether it was held back by one of `late`, and by which. */
-  readonly late: number | undefined
-  readonly repeat: boolean
 }
 
-/** The first `count` events as they arrive. Those of a time before are held back in memory, as many as the disorder takes. */
+/** The first `count` events as they arrive. Those that are overtaken wait in memory. */
 export function* arrivals(count: number, generator: GeneratorOptions, options: ArrivalOptions): Generator<Arrival> {
   const { disorder = 0, duplicates = 0, late = [] } = options
   const source = new NexmarkGenerator(generator)
@@ -41,19 +38,13 @@ export function* arrivals(count: number, generator: GeneratorOptions, options: A
   }
   for (let n = 0; n < count; n++) {
     const stream = source.next()
-    const arrival = { stream, line: source.lines[stream].take().slice(), time: source.timeOf(n), repeat: false }
+    const arrival = { stream, line: source.lines[stream].take().slice(), time: source.timeOf(n) }
     const draw = random.unit()
     let share = 0
-    const kind = late.findIndex((l) => draw < (share += l.share))
-    const delay =
-      kind === -1 ? random.unit() * disorder : late[kind]!.from + random.unit() * (late[kind]!.to - late[kind]!.from)
-    hold(n + slots(delay), { ...arrival, late: kind === -1 ? undefined : kind })
-    if (random.unit() < duplicates)
-      hold(n + slots(delay + random.unit() * disorder), {
-        ...arrival,
-        late: kind === -1 ? undefined : kind,
-        repeat: true,
-      })
+    const { from, to } = late.find((l) => draw < (share += l.share)) ?? { from: 0, to: disorder }
+    const delay = from + random.unit() * (to - from)
+    hold(n + slots(delay), arrival)
+    if (random.unit() < duplicates) hold(n + slots(delay + random.unit() * disorder), arrival)
     yield* release(n)
   }
   for (const slot of [...waiting.keys()].sort((a, b) => a - b)) yield* release(slot)

@@ -14,11 +14,11 @@ const COLUMNS: Record<StreamName, string> = {
   bids: `{auction: 'BIGINT', bidder: 'BIGINT', price: 'BIGINT', channel: 'VARCHAR', url: 'VARCHAR', date_time: 'TIMESTAMP', extra: 'VARCHAR'}`,
 }
 
-/** Statements that make the files of a folder views. `distinct`: rows that came twice count once. */
-export function views(directory: string, distinct = false): string[] {
+/** Statements that make the files of a folder views. */
+export function views(directory: string): string[] {
   return STREAMS.map(
     (stream) =>
-      `CREATE OR REPLACE VIEW ${stream} AS SELECT ${distinct ? 'DISTINCT ' : ''}* FROM read_ndjson('${join(directory, `${stream}.ndjson`)}', columns = ${COLUMNS[stream]})`,
+      `CREATE OR REPLACE VIEW ${stream} AS SELECT * FROM read_ndjson('${join(directory, `${stream}.ndjson`)}', columns = ${COLUMNS[stream]})`,
   )
 }
 
@@ -84,7 +84,7 @@ export const ORACLE: Readonly<Record<string, string>> = {
     paused AS (
       SELECT *, date_time - lag(date_time) OVER (PARTITION BY bidder ORDER BY date_time) >= INTERVAL 10 SECOND AS pause FROM bid),
     numbered AS (
-      SELECT *, count_if(pause) OVER (PARTITION BY bidder ORDER BY date_time ROWS UNBOUNDED PRECEDING) AS session FROM paused)
+      SELECT *, count(CASE WHEN pause THEN 1 END) OVER (PARTITION BY bidder ORDER BY date_time ROWS UNBOUNDED PRECEDING) AS session FROM paused)
     SELECT min(date_time) AS window_start, max(date_time) + INTERVAL 10 SECOND AS window_end, bidder, count(*) AS bid_count
     FROM numbered GROUP BY bidder, session HAVING window_end <= ${reached('bid')}`,
   q14: `

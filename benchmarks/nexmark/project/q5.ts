@@ -1,9 +1,8 @@
 import { sql, table } from 'millrace'
-import { bids } from '../streams.ts'
+import { bids } from './streams.ts'
 
 /** Hot items: the auctions with the most bids of the last ten seconds, every two seconds. */
 export const q5 = table('q5', {
-  // @ts-expect-error: windows have not landed.
   window: { size: '10 seconds', every: '2 seconds' },
   acceptLate: '30 seconds',
   sql: sql`

@@ -1,9 +1,8 @@
 import { sql, table } from 'millrace'
-import { bids } from '../streams.ts'
+import { bids } from './streams.ts'
 
 /** The highest bids of every ten seconds. */
 export const q7 = table('q7', {
-  // @ts-expect-error: windows have not landed.
   window: { size: '10 seconds' },
   acceptLate: '30 seconds',
   sql: sql`
