@@ -15,43 +15,40 @@ const sources = await Promise.all(
   }),
 )
 
-/** A batch of the stream that is furthest behind. */
-async function next(): Promise<{ path: string; batch: Batch } | undefined> {
+/** Batches in turn, always of the stream that is furthest behind. */
+async function* turns(): AsyncGenerator<{ path: string; batch: Batch }> {
   while (sources.length > 0) {
     const source = sources.reduce((a, b) => (b.taken / b.size < a.taken / a.size ? b : a))
     const { value, done } = await source.batches.next()
-    if (done !== true) {
+    if (done === true) sources.splice(sources.indexOf(source), 1)
+    else {
       source.taken += value.body.length
-      return { path: source.path, batch: value }
+      yield { path: source.path, batch: value }
     }
-    sources.splice(sources.indexOf(source), 1)
   }
-  return undefined
 }
 
 let sent = 0
 let refused = 0
 /** When one is told to wait, all wait: batches that overtook it by seconds would be out of order by minutes of event time. */
 let pause: Promise<void> | undefined
-let taking: Promise<unknown> = Promise.resolve()
+const source = turns()
 
 async function work(): Promise<void> {
   const connection = new Connection(url)
   for (;;) {
     await pause
-    const taken = taking.then(() => next())
-    taking = taken
-    const found = await taken
-    if (!found) break
+    const { value, done } = await source.next()
+    if (done === true) break
     for (;;) {
-      const { status, retryAfter } = await connection.post(found.path, found.batch.body)
+      const { status, retryAfter } = await connection.post(value.path, value.batch.body)
       if (status === 202) break
       if (status !== 429) throw new Error(`HTTP ${status}`)
       refused++
       await (pause ??= new Promise((resolve) => setTimeout(resolve, retryAfter * 1_000)))
       pause = undefined
     }
-    sent += found.batch.records
+    sent += value.batch.records
   }
   connection.close()
 }
