@@ -137,7 +137,7 @@ async function deliver(
 ): Promise<Runtime> {
   let runtime = await home.open(declarations)
   for (let at = 0, i = 0; at < sent.length; i++) {
-    const part = sent.slice(at, (at += 1 + Math.floor(2 ** (random.unit() * 13))))
+    const part = sent.slice(at, (at += 1 + Math.floor(2 ** (random.unit() * 12))))
     for (const stream of STREAMS) {
       const batch = batchOf(part, stream, `${stream}-${i}`)
       if (batch.records === 0) continue
