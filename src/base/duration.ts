@@ -19,9 +19,11 @@ export type Duration = string
 
 /** Milliseconds of a duration in words; undefined when it is none. */
 export function parseDuration(text: Duration): number | undefined {
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*$/i.exec(text) ?? /^\s*(\d+(?:\.\d+)?)\s*(ms|s)\s*$/i.exec(text)
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*$/i.exec(text)
   if (!match) return undefined
-  const unit = UNITS[match[2]!.toLowerCase()] ?? (/^\s*[\d.]+\s*ms\s*$/i.test(text) ? 1 : undefined)
+  const word = match[2]!.toLowerCase()
+  // `ms` is no plural.
+  const unit = UNITS[word] ?? (word.length > 2 && word.endsWith('s') ? UNITS[word.slice(0, -1)] : undefined)
   return unit === undefined ? undefined : Math.round(Number(match[1]) * unit)
 }
 

@@ -1,4 +1,5 @@
 import { parseDuration } from '../base/duration.ts'
+import { didYouMean } from '../base/suggest.ts'
 import type { Local } from './check-rules.ts'
 import { isWindowed, timeColumn, windowFields } from './event-time.ts'
 import { INTERVAL_UNITS, type Table } from './table.ts'
@@ -74,7 +75,8 @@ function isOverlapping({ size, every }: { size: string; every: string }): boolea
 }
 
 function checkSliding({ size, every }: { size: string; every: string }, local: Local): void {
-  const [sizeMs, everyMs] = [duration(size, 'window.size', local), duration(every, 'window.every', local)]
+  const sizeMs = duration(size, 'window.size', local)
+  const everyMs = every === size ? sizeMs : duration(every, 'window.every', local)
   if (sizeMs === undefined || everyMs === undefined) return
   for (const [name, text, ms] of [
     ['size', size, sizeMs],
@@ -118,8 +120,18 @@ function checkSession(table: Table, { gap, by }: { gap: string; by: readonly str
     )
     return
   }
-  const fields = timed[0]?.fields
-  if (fields) for (const name of by) local.column(name, fields, 'window.by')
+  const [input] = timed
+  if (!input?.fields) return
+  const names = [...windowFields(input), ...input.fields].map((field) => field.name)
+  for (const name of by) {
+    if (!names.includes(name))
+      local.report(
+        'unknown-column',
+        `window.by names column '${name}', which ${input.kind} '${input.name}' does not have.`,
+        didYouMean(name, names),
+        name,
+      )
+  }
 }
 
 function duration(text: string, what: string, local: Local): number | undefined {

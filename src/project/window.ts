@@ -26,10 +26,10 @@ export type Window = SlidingWindow | SessionWindow
 /** When a window's rows are published: once it is closed, or as they come. */
 export type Emit = 'closed' | 'continuous'
 
-/** How far beyond a window an input is read: from its start less `before` to its end plus `after`, in milliseconds. */
+/** How far beyond a window an input is read: from its start less `before` to its end plus `after`. */
 export interface Reach {
-  /** Infinity: from the beginning. */
-  readonly before: Duration | 'always'
+  /** `always`: from the beginning. */
+  readonly before: Duration
   readonly after: Duration
 }
 
@@ -53,6 +53,6 @@ export class Within {
  *
  * `before: 'always'` reads from the beginning: the versions of something, to find the one that was valid then.
  */
-export function within(dataset: Dataset, reach: { before?: Duration | 'always'; after?: Duration }): Within {
+export function within(dataset: Dataset, reach: { before?: Duration; after?: Duration }): Within {
   return new Within(dataset, { before: reach.before ?? '0 s', after: reach.after ?? '0 s' })
 }

@@ -5,6 +5,7 @@ import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import type { Materialization, Table } from '../project/table.ts'
+import { shapeOf } from './delta.ts'
 import type { InputChanges } from './inputs.ts'
 import type { TableChange } from './table-runner.ts'
 import { relationOf } from './warehouse.ts'
@@ -66,27 +67,8 @@ async function freshFiles({
   if (changed.length !== 1 || changed[0]![1].removed.length > 0) return undefined
   if (table.sql.datasets.length !== 1) return undefined
   const fresh = new Map([[changed[0]![0], changed[0]![1].added]])
-  return (await isRowByRow(database, await render(fresh))) ? fresh : undefined
+  return (await shapeOf(database, await render(fresh))) === 'by row' ? fresh : undefined
 }
-
-/** Whether a query's plan has only operators that treat each row by itself. */
-export async function isRowByRow(database: Database, sql: string): Promise<boolean> {
-  const [row] = await database.rows(`EXPLAIN (FORMAT json) ${sql}`)
-  const plan = String(row?.explain_value ?? '')
-  const operators = [...plan.matchAll(/"name":\s*"([A-Z_ ]+)"/g)].map((match) => match[1]!.trim())
-  return operators.length > 0 && operators.every((name) => ROW_OPERATORS.has(name))
-}
-
-const ROW_OPERATORS = new Set([
-  'PROJECTION',
-  'FILTER',
-  'READ_PARQUET',
-  'UNNEST',
-  'INOUT_FUNCTION',
-  'EMPTY_RESULT',
-  'DUMMY_SCAN',
-  'UNION',
-])
 
 async function filesWithKeys(
   { lakeTable, database, keys }: KeyMerge,

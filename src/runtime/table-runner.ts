@@ -14,8 +14,9 @@ import { isWindowed, timeColumn } from '../project/event-time.ts'
 import type { Table } from '../project/table.ts'
 import { checksFingerprint } from '../quality/audit.ts'
 import { runAudits } from './audits.ts'
+import { deltaReadings } from './delta.ts'
 import { frameOf } from './frame.ts'
-import { type Pins, changesSince, isChanged } from './inputs.ts'
+import { type InputChanges, type Pins, changesSince, isChanged } from './inputs.ts'
 import { mergeByKey } from './key-merge.ts'
 import { type StepRecord, readRecord, recordSummary } from './record.ts'
 import { writeFiles } from './partitioned.ts'
@@ -168,7 +169,7 @@ export class TableRunner {
     if (isStill && !waitsForTime(table)) return { add: [], remove: [] }
     switch (materialization.kind) {
       case 'full':
-        return this.#full(computing)
+        return this.#full(computing, since?.main && changes)
       case 'interval':
       case 'window':
         return computeWindows({
@@ -213,7 +214,15 @@ export class TableRunner {
     }
   }
 
-  async #full(pins: Pins): Promise<TableChange> {
+  /** Extended by the rows that new input gives, where these alone tell; computed anew otherwise. */
+  async #full(pins: Pins, changes: InputChanges | undefined): Promise<TableChange> {
+    const { table, database } = this.#options
+    const readings =
+      changes && (await deltaReadings(database, table.sql, pins, changes, (files) => this.#render(pins, files)))
+    if (readings) {
+      const parts = await Promise.all(readings.map((files) => this.#render(pins, files)))
+      return { add: await this.#write(parts.map((sql) => this.#cast(`(${sql})`)).join(' UNION ALL ')), remove: [] }
+    }
     const sql = await this.#render(pins)
     return { add: await this.#write(this.#cast(`(${sql})`)), remove: await this.#live() }
   }

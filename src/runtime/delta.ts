@@ -1,0 +1,85 @@
+import type { Database } from '../engine/duckdb/database.ts'
+import type { DataFile } from '../lake/data-file.ts'
+import type { SqlTemplate } from '../project/sql.ts'
+import type { InputChanges, Pins } from './inputs.ts'
+
+/** Files to read of each input. */
+export type FilesOf = ReadonlyMap<string, readonly DataFile[]>
+
+/**
+ * The rows a query gains when its inputs gain rows and lose none, as readings of the query that are put together;
+ * undefined when they cannot be told from the new rows alone.
+ *
+ * A query that treats each row by itself gives for the new rows what it gains. One that also joins (inner joins, each
+ * input read once) is linear in each of its inputs: the new rows of the first with all of the others, then those of the
+ * second with the old of the first, and so on.
+ */
+export async function deltaReadings(
+  database: Database,
+  sql: SqlTemplate,
+  pins: Pins,
+  changes: InputChanges,
+  render: (files: FilesOf) => Promise<string>,
+): Promise<FilesOf[] | undefined> {
+  if ([...changes.values()].some(({ removed }) => removed.length > 0)) return undefined
+  if (sql.references.length !== sql.datasets.length) return undefined
+  const added = new Map([...changes].map(([name, change]) => [name, change.added]))
+  const all: FilesOf = new Map(
+    await Promise.all(
+      [...pins].map(
+        async ([name, { table, snapshot }]) => [name, snapshot ? await table.files(snapshot) : []] as const,
+      ),
+    ),
+  )
+  const shape = await shapeOf(database, await render(all))
+  if (shape === 'by row') return [added]
+  if (shape !== 'joined') return undefined
+  const old = new Map([...all].map(([name, files]) => [name, without(files, added.get(name)!)]))
+  const names = [...all.keys()]
+  return names.flatMap((name, i) => {
+    const fresh = added.get(name)!
+    if (fresh.length === 0) return []
+    return [new Map(names.map((other, j) => [other, j < i ? old.get(other)! : j === i ? fresh : all.get(other)!]))]
+  })
+}
+
+function without(files: readonly DataFile[], gone: readonly DataFile[]): DataFile[] {
+  const paths = new Set(gone.map(({ path }) => path))
+  return files.filter(({ path }) => !paths.has(path))
+}
+
+/** Whether a query's plan treats each row by itself, or joins rows besides; undefined when it does anything else. */
+export async function shapeOf(database: Database, sql: string): Promise<'by row' | 'joined' | undefined> {
+  const [row] = await database.rows(`EXPLAIN (FORMAT json) ${sql}`)
+  const operators = (JSON.parse(String(row!.explain_value)) as PlanNode[]).flatMap(operatorsOf)
+  const isJoin = ({ name, extra_info: info }: PlanNode) =>
+    name === 'CROSS_PRODUCT' || (JOINS.has(name) && info?.['Join Type'] === 'INNER')
+  const others = operators.filter((operator) => !isJoin(operator)).map(({ name }) => name)
+  if (operators.length === 0 || others.some((name) => !ROW_OPERATORS.has(name))) return undefined
+  if (others.length === operators.length) return 'by row'
+  // Rows of one branch do not multiply with those of the other.
+  return others.includes('UNION') ? undefined : 'joined'
+}
+
+interface PlanNode {
+  readonly name: string
+  readonly children: readonly PlanNode[]
+  readonly extra_info?: Readonly<Record<string, unknown>>
+}
+
+function operatorsOf(node: PlanNode): PlanNode[] {
+  return [{ ...node, name: node.name.trim() }, ...node.children.flatMap(operatorsOf)]
+}
+
+const ROW_OPERATORS = new Set([
+  'PROJECTION',
+  'FILTER',
+  'READ_PARQUET',
+  'UNNEST',
+  'INOUT_FUNCTION',
+  'EMPTY_RESULT',
+  'DUMMY_SCAN',
+  'UNION',
+])
+
+const JOINS = new Set(['HASH_JOIN', 'NESTED_LOOP_JOIN', 'BLOCKWISE_NL_JOIN', 'PIECEWISE_MERGE_JOIN', 'IE_JOIN'])
