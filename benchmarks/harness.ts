@@ -25,6 +25,8 @@ export interface ServerProcess {
   readonly startedMs: number
   /** Resident bytes of the process and its children, now. */
   memory(): Promise<number>
+  /** Seconds of processor time that the process has taken. */
+  cpu(): Promise<number>
   stop(): Promise<void>
 }
 
@@ -63,6 +65,7 @@ export async function startServer(
     process: child,
     startedMs: performance.now() - begun,
     memory: () => residentBytes(child.pid!),
+    cpu: () => cpuSeconds(child.pid!),
     async stop() {
       if (child.exitCode !== null) return
       const ended = once(child, 'exit')
@@ -70,6 +73,12 @@ export async function startServer(
       await ended
     },
   }
+}
+
+/** The kernel counts in hundredths of a second (proc(5), fields utime and stime). */
+async function cpuSeconds(pid: number): Promise<number> {
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]!.split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / 100
 }
 
 async function residentBytes(pid: number): Promise<number> {
