@@ -91,6 +91,7 @@ export async function planInChild(
 export interface PlanDocument {
   readonly project: string
   readonly include: readonly string[]
+  readonly files: readonly string[]
   readonly problems: readonly SerializedError[]
   readonly datasets: readonly { readonly name: string; readonly kind: 'stream' | 'table' }[]
   readonly endpoints: readonly {

@@ -1,6 +1,6 @@
 import { registerHooks } from 'node:module'
-import { basename, join, relative } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { basename, join, relative, sep } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { glob } from 'tinyglobby'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
@@ -19,6 +19,8 @@ export const DEFAULT_INCLUDE: readonly string[] = ['**/*.ts']
 export interface LoadedProject {
   readonly project: Project
   readonly problems: readonly MillraceError[]
+  /** Every file of the folder that was imported on the way. Absolute paths. */
+  readonly files: readonly string[]
 }
 
 /**
@@ -36,9 +38,11 @@ export async function loadProject(directory: string): Promise<Project> {
 /** As `loadProject`, but goes on with the files that load. Errors: `invalid`/`no-project`. */
 export async function readProject(directory: string): Promise<LoadedProject> {
   const { project, fileProblems } = await load(directory)
-  if (fileProblems.length === 0) return { project, problems: project.problems }
+  const files = [...imported].filter((file) => file.startsWith(`${directory}${sep}`))
+  if (fileProblems.length === 0) return { project, problems: project.problems, files }
   // A file that does not load leaves gaps that are no mistakes of the others.
-  return { project, problems: [...fileProblems, ...project.problems.filter(({ code }) => code !== 'not-exported')] }
+  const problems = [...fileProblems, ...project.problems.filter(({ code }) => code !== 'not-exported')]
+  return { project, problems, files }
 }
 
 /** The files of a project that declare something. Absolute paths, sorted. */
@@ -171,6 +175,7 @@ function placeOf(error: unknown): { file: string; line: number } | undefined {
 }
 
 const hooked = new Set<string>()
+const imported = new Set<string>()
 
 /**
  * Project files get the SDK of the Millrace that runs them, whether or not they have it installed, and are modules,
@@ -185,8 +190,9 @@ function hookModules(root: string): void {
     resolve(specifier, context, next) {
       if (specifier === 'millrace') return { url: sdk, shortCircuit: true }
       const found = next(specifier, context)
-      const own = found.url.startsWith(folder) && found.url.endsWith('.ts') && !found.url.includes('/node_modules/')
-      return own ? { ...found, format: 'module-typescript' } : found
+      const own = found.url.startsWith(folder) && !found.url.includes('/node_modules/')
+      if (own) imported.add(fileURLToPath(found.url))
+      return own && found.url.endsWith('.ts') ? { ...found, format: 'module-typescript' } : found
     },
   })
 }

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { cp, mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,11 +25,16 @@ const FILLED = /\.(ts|json|md)$/
 /**
  * Writes a project of a template into a folder, which may exist. Returns the files, relative to it.
  *
- * Errors: `conflict`/`exists` when one of the files is there already (and then nothing is written); `invalid`/`usage`.
+ * Errors: `conflict`/`exists` when one of the files, or a file instead of the folder, is there already (and then nothing is written); `invalid`/`usage`.
  */
 export async function makeProject(directory: string, template: string): Promise<string[]> {
   if (!Object.hasOwn(TEMPLATES, template))
     throw usageError(`There is no template '${template}'.`, didYouMean(template, Object.keys(TEMPLATES)))
+  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() === false)
+    throw new MillraceError('conflict', 'exists', `${directory} is a file, not a folder.`, {
+      hint: 'Name a folder, which may be new: millrace init DIR.',
+      context: { path: directory },
+    })
   const from = join(FOLDER, template)
   const entries = await readdir(from, { recursive: true, withFileTypes: true })
   const files = entries

@@ -9,11 +9,12 @@ import type { Plan } from './plan-project.ts'
 import { textTable } from './text-table.ts'
 
 /** The plan for machines. */
-export function planDocument({ project, bound, problems }: Plan) {
+export function planDocument({ project, bound, files, problems }: Plan) {
   return {
     project: project.name,
     directory: project.directory,
     include: project.config.include ?? DEFAULT_INCLUDE,
+    files,
     problems,
     datasets: project.order.map((dataset) => ({
       name: dataset.name,

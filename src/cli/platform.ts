@@ -7,7 +7,8 @@ import { QUARANTINE_FIELDS } from '../quality/quarantine.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { datasetDetail, datasetStatuses, observe } from '../runtime/status.ts'
 import { relationOf } from '../runtime/warehouse.ts'
-import type { DatasetDetail, DatasetStatus, IncomingBatch, Platform, Relation } from '../serving/platform.ts'
+import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
+import type { IncomingBatch, Platform, Relation } from '../serving/platform.ts'
 import { carryOut } from './control.ts'
 
 /** What serving sees of a running project. */

@@ -1,5 +1,5 @@
 import { formatMs } from '../base/duration.ts'
-import type { DatasetStatus } from '../serving/platform.ts'
+import type { DatasetStatus } from '../project/status.ts'
 import type { Output, Style } from './effects.ts'
 import { nearby } from './report-error.ts'
 import { type Cell, grouped, textTable, visible } from './text-table.ts'

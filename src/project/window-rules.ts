@@ -48,6 +48,12 @@ export function checkWindow(table: Table, local: Local): void {
         'Read what those windows are made of, or windows that do not overlap.',
       )
   }
+  if (kind === 'interval' && !INTERVAL_UNITS.includes(materialization.unit))
+    local.report(
+      'bad-interval',
+      `interval is '${String(materialization.unit)}'.`,
+      `${didYouMean(String(materialization.unit), INTERVAL_UNITS)} A length is written with its number: '10 seconds'.`,
+    )
   if (kind === 'window') checkSliding(materialization, local)
   if (kind === 'session') checkSession(table, materialization, local)
   if (table.acceptLate !== undefined) duration(table.acceptLate, 'acceptLate', local)
@@ -140,7 +146,7 @@ function duration(text: string, what: string, local: Local): number | undefined 
     local.report(
       'bad-duration',
       `${what}: '${text}' is not a duration.`,
-      `Write a number and a unit, such as '10 minutes'${what === 'window.size' ? `; calendar intervals are ${INTERVAL_UNITS.join(', ')}` : ''}.`,
+      "Write a number and a unit, such as '10 minutes'.",
     )
   return ms
 }

@@ -1,44 +1,12 @@
-import type { IdentifiedField } from '../project/columns.ts'
 import { checkName } from '../project/check.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
+import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { type AuditResult, NO_COUNTS, readRecord } from './record.ts'
 import type { Runtime } from './runtime.ts'
 import type { StepState } from './scheduler.ts'
 import { newestStep, rowsVersion } from './warehouse.ts'
-
-export interface DatasetStatus {
-  name: string
-  kind: 'stream' | 'table'
-  state: 'ok' | 'blocked' | 'failed' | 'held' | 'empty'
-  reason?: string
-  snapshot: string | null
-  published: string | null
-  rows: number
-  received: number
-  accepted: number
-  duplicates: number
-  quarantined: number
-  lag: number
-  freshness_ms: number | null
-}
-
-export interface DatasetDetail extends DatasetStatus {
-  doc?: string
-  fields: readonly IdentifiedField[]
-  inputs: string[]
-  outputs: string[]
-  checks: {
-    name: string
-    severity: 'quarantine' | 'warn' | 'block'
-    state: 'passed' | 'failed' | 'unknown'
-    message?: string
-  }[]
-  files: number
-  bytes: number
-  sql?: string
-}
 
 /** What status needs of a project, running or only looked at. */
 export interface Observed {

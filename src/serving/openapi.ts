@@ -1,9 +1,10 @@
 import swagger from '@fastify/swagger'
 import type { FastifyInstance } from 'fastify'
 import type { Endpoint } from '../project/endpoint.ts'
+import type { DatasetDetail } from '../project/status.ts'
 import { type JsonSchema, columnSchema, rowSchema } from './column-schema.ts'
 import { JSON_TYPES, LINE_TYPES } from './ingest.ts'
-import type { DatasetDetail, Platform } from './platform.ts'
+import type { Platform } from './platform.ts'
 import { addSchemas } from './schemas.ts'
 import { isScalar } from './typed-text.ts'
 

@@ -1,6 +1,7 @@
 import type { RecordLines } from '../log/lines.ts'
 import type { IdentifiedField } from '../project/columns.ts'
 import type { Endpoint } from '../project/endpoint.ts'
+import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
 
 /** What serving needs of the running platform. The composition root supplies it; serving never reaches into the runtime. */
 export interface Platform {
@@ -48,45 +49,4 @@ export interface Relation {
   readonly rows?: number
   /** Tells the platform that the files are no longer being read. */
   release(): void
-}
-
-export interface DatasetStatus {
-  name: string
-  kind: 'stream' | 'table'
-  /** `ok`, `blocked` (an audit failed: the last good snapshot is served), `failed` (the last refresh threw), `held` (an input is blocked or failed), `empty`. */
-  state: 'ok' | 'blocked' | 'failed' | 'held' | 'empty'
-  /** Why, when not ok. */
-  reason?: string
-  /** Newest snapshot id, as text (64 bits), published or not. */
-  snapshot: string | null
-  /** Published snapshot id. */
-  published: string | null
-  /** Rows published. */
-  rows: number
-  received: number
-  accepted: number
-  duplicates: number
-  quarantined: number
-  /** Acknowledged records not yet in a published snapshot (streams), or input snapshots not yet derived (tables). */
-  lag: number
-  /** Age of the newest published data in milliseconds; null when there is none. */
-  freshness_ms: number | null
-}
-
-export interface DatasetDetail extends DatasetStatus {
-  doc?: string
-  fields: readonly IdentifiedField[]
-  /** Names of the datasets it reads and of those that read it. */
-  inputs: string[]
-  outputs: string[]
-  checks: {
-    name: string
-    severity: 'quarantine' | 'warn' | 'block'
-    state: 'passed' | 'failed' | 'unknown'
-    message?: string
-  }[]
-  files: number
-  bytes: number
-  /** The declaration's SQL, for tables. */
-  sql?: string
 }

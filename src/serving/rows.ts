@@ -1,7 +1,7 @@
 import { MillraceError } from '../base/errors.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import { didYouMean } from '../base/suggest.ts'
-import type { ColumnType, IdentifiedField } from '../project/columns.ts'
+import { type ColumnType, type IdentifiedField, offeredColumns } from '../project/columns.ts'
 import { type Cursor, badCursor, questionName, readCursor } from './cursor.ts'
 import type { ServingLimits } from './limits.ts'
 import type { Relation } from './platform.ts'
@@ -105,7 +105,7 @@ function fieldNamed(relation: Relation, name: string): IdentifiedField {
   if (field !== undefined) return field
   const names = relation.fields.map((each) => each.name)
   throw new MillraceError('invalid', 'unknown-column', `${relation.name} has no column '${name}'.`, {
-    hint: didYouMean(name, names),
+    hint: didYouMean(name, offeredColumns(name, names)),
     context: { dataset: relation.name, column: name },
   })
 }
@@ -125,7 +125,7 @@ function ordering(relation: Relation, text: string | null): Ordering[] {
       throw new MillraceError(
         'invalid',
         'bad-order',
-        `Rows cannot be ordered by '${field.name}', a ${field.type.kind}.`,
+        `Rows cannot be ordered by '${field.name}', which is of type ${field.type.kind}.`,
         {
           hint: 'Order by columns of simple types.',
         },
@@ -189,7 +189,7 @@ function condition(field: IdentifiedField, operator: Operator, values: readonly 
     throw new MillraceError(
       'invalid',
       'bad-filter',
-      `'${field.name}' is a ${field.type.kind}: only ${field.name}.null=true or =false filters on it.`,
+      `'${field.name}' is of type ${field.type.kind}: only ${field.name}.null=true or =false filters on it.`,
       {
         hint: 'POST /v1/sql reaches inside such values.',
       },
@@ -199,7 +199,7 @@ function condition(field: IdentifiedField, operator: Operator, values: readonly 
     throw new MillraceError(
       'invalid',
       'bad-filter',
-      `'${where}' needs a string column; '${field.name}' is a ${field.type.kind}.`,
+      `'${where}' needs a string column; '${field.name}' is of type ${field.type.kind}.`,
       {
         hint: 'Compare it with eq, ne, lt, lte, gt or gte.',
       },

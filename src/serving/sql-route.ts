@@ -22,7 +22,7 @@ export function sqlRoute(app: FastifyInstance, queries: Queries, limits: Serving
       tags: ['Query'],
       summary: 'Run a SELECT over the published datasets',
       body: BODY,
-      querystring: { type: 'object', properties: { format: FORMAT } },
+      querystring: { type: 'object', additionalProperties: false, properties: { format: FORMAT } },
       response: tableResponses('The rows.', 'Table'),
     },
     handler: async (request, reply) => {

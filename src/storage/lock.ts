@@ -13,7 +13,8 @@ export interface DirectoryLock {
  * with the process, however that ends. `lock.pid` only serves the message. Not for network file systems without locks.
  * Nothing else in this process may open and close `lock.db`: that would end the lock (fcntl(2)).
  *
- * Errors: `conflict`/`data-locked` when another process, or another part of this one, holds it.
+ * Errors: `conflict`/`data-locked` when another process, or another part of this one, holds it; `invalid`/`not-a-directory`;
+ * `denied`/`no-access`.
  */
 export async function lockDirectory(path: string): Promise<DirectoryLock> {
   const pidPath = join(path, 'lock.pid')
@@ -40,6 +41,25 @@ export async function lockDirectory(path: string): Promise<DirectoryLock> {
 }
 
 function lockError(path: string, pidPath: string, error: unknown): MillraceError {
+  if (isNodeError(error, 'EEXIST', 'ENOTDIR')) {
+    return new MillraceError('invalid', 'not-a-directory', `The data directory ${path} is a file, or within one.`, {
+      hint: 'Name a directory, which may be new (--data).',
+      context: { path },
+      cause: error,
+    })
+  }
+  if (isNodeError(error, 'EACCES', 'EPERM', 'EROFS')) {
+    return new MillraceError(
+      'denied',
+      'no-access',
+      `The data directory ${path} cannot be written: ${messageOf(error)}.`,
+      {
+        hint: 'Give this user the right to write there, or use another directory (--data).',
+        context: { path },
+        cause: error,
+      },
+    )
+  }
   if (!isBusy(error)) {
     return new MillraceError(
       'internal',
@@ -58,6 +78,10 @@ function lockError(path: string, pidPath: string, error: unknown): MillraceError
     hint: 'Stop that process, or use another data directory (--data).',
     context: { path, pid },
   })
+}
+
+function isNodeError(error: unknown, ...codes: readonly string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code))
 }
 
 const SQLITE_BUSY = 5

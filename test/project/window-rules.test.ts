@@ -49,9 +49,9 @@ test.each<[string, () => Declaration, string, RegExp, RegExp]>([
   [
     'an interval that is none',
     () => bad({ interval: 'decade' }),
-    'bad-duration',
-    /'decade' is not a duration/,
-    /calendar intervals are minute, hour/,
+    'bad-interval',
+    /interval is 'decade'/,
+    /'10 seconds'/,
   ],
   [
     'windows with gaps between them',

@@ -12,7 +12,8 @@ import { type Endpoint, endpoint } from '../../src/project/endpoint.ts'
 import { sql } from '../../src/project/sql.ts'
 import { stream } from '../../src/project/stream.ts'
 import type { ServingLimits } from '../../src/serving/limits.ts'
-import type { DatasetDetail, DatasetStatus, IncomingBatch, Platform, Relation } from '../../src/serving/platform.ts'
+import type { DatasetDetail, DatasetStatus } from '../../src/project/status.ts'
+import type { IncomingBatch, Platform, Relation } from '../../src/serving/platform.ts'
 import { type Server, startServer } from '../../src/serving/server.ts'
 
 /** A platform over real Parquet files, which says what was asked of it. */

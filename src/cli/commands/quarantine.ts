@@ -19,7 +19,7 @@ the reason. list counts them by stream and rule, show prints them with file and 
 code again: those that pass leave quarantine and join the stream, and none can arrive twice. Correct the declaration first.`,
   options: {
     ...PROJECT_OPTIONS,
-    rule: { type: 'string', value: 'RULE', doc: 'Only records refused for this rule, as list names it.' },
+    rule: { type: 'string', value: 'RULE', doc: 'show, replay: only records refused for this rule, as list names it.' },
     limit: { type: 'string', value: 'N', doc: 'show: at most so many records, newest first. Default: 20.' },
     ...JSON_OPTION,
   },
@@ -36,6 +36,10 @@ code again: those that pass leave quarantine and join the stream, and none can a
       throw usageError(`There is no 'millrace quarantine ${action}'.`, didYouMean(action!, ACTIONS))
     if (action !== 'list' && stream === undefined)
       throw usageError(`millrace quarantine ${action} needs a stream.`, `Usage: millrace quarantine ${action} STREAM`)
+    if (action !== 'show' && options.limit !== undefined)
+      throw usageError(`millrace quarantine ${action} takes no --limit.`, 'Only show does.')
+    if (action === 'list' && options.rule !== undefined)
+      throw usageError('millrace quarantine list takes no --rule.', 'It counts the records of every rule.')
     if (action === 'replay') return replay(home, stream!, options, effects)
     const limit = wholeNumber('limit', options.limit ?? '20', 1, 100_000)
     const reader = await openReader(home, effects)

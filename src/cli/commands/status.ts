@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { JSON_OPTION, PROJECT_OPTIONS, command } from '../command.ts'
 import { homeOf } from '../home.ts'
 import { openReader } from '../reader.ts'
@@ -24,9 +25,14 @@ table: its rows, and how many of its inputs have changed since (lag). Exit code 
       if (options.json) out.write(`${JSON.stringify({ datasets })}\n`)
       else {
         out.write(`${statusTable(datasets, out)}\n`)
-        err.write(
-          `${err.style('dim', reader.url === undefined ? `no server runs on ${nearPath(home.data, cwd)}` : `served at ${reader.url}`)}\n`,
-        )
+        const data = nearPath(home.data, cwd)
+        const where =
+          reader.url !== undefined
+            ? `served at ${reader.url}`
+            : existsSync(home.data)
+              ? `no server runs on ${data}`
+              : `nothing is stored in ${data} yet`
+        err.write(`${err.style('dim', where)}\n`)
       }
       return datasets.some(({ state }) => state === 'blocked' || state === 'failed') ? 1 : 0
     } finally {

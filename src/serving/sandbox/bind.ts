@@ -30,7 +30,7 @@ export function bindParameters(statement: DuckDBPreparedStatement, values: Param
     const bound = Object.hasOwn(given, name) ? given[name] : undefined
     if (bound === undefined) {
       throw new MillraceError('invalid', 'missing-parameter', `The parameter $${name} has no value.`, {
-        hint: 'Give it under "parameters": a list for ? and $1, an object for $name.',
+        hint: 'Give it under "parameters" (a list for ? and $1, an object for $name), or as --param NAME=VALUE.',
         context: { parameter: name },
       })
     }

@@ -17,38 +17,27 @@ import {
   type DuckDBValue,
 } from '@duckdb/node-api'
 import { MillraceError } from '../../base/errors.ts'
+import { columnType } from '../../engine/duckdb/types.ts'
+import { typeName } from '../../project/columns.ts'
 import type { ResultColumn, RowFormat } from './protocol.ts'
 
 /** Values as docs/http.md writes them. JSON text of one value, null included. */
 export type JsonWriter = (value: DuckDBValue) => string
 
-/** Millrace's name of a DuckDB type; DuckDB's own in lower case where Millrace has none. */
+/** The type a table would give a column, by Millrace's name; where no table could hold it, `bytes`, `map<…>` or DuckDB's own name. */
 export function resultType(type: DuckDBType): string {
-  if (type.alias === 'JSON') return 'json'
+  const known = columnType(type)
+  if (known !== undefined) return typeName(known)
   switch (type.typeId) {
-    case DuckDBTypeId.VARCHAR:
-      return 'string'
-    case DuckDBTypeId.INTEGER:
-      return 'int'
-    case DuckDBTypeId.BIGINT:
-      return 'long'
-    case DuckDBTypeId.DOUBLE:
-      return 'double'
-    case DuckDBTypeId.TIMESTAMP:
-    case DuckDBTypeId.TIMESTAMP_TZ:
-      return 'timestamp'
-    case DuckDBTypeId.DECIMAL:
-      return `decimal(${type.width}, ${type.scale})`
     case DuckDBTypeId.LIST:
+    case DuckDBTypeId.ARRAY:
       return `list<${resultType(type.valueType)}>`
     case DuckDBTypeId.STRUCT:
       return `struct<${type.entryNames.map((name, i) => `${name}: ${resultType(type.entryTypes[i]!)}`).join(', ')}>`
     case DuckDBTypeId.MAP:
       return `map<${resultType(type.keyType)}, ${resultType(type.valueType)}>`
-    case DuckDBTypeId.SQLNULL:
-      return 'null'
-    case DuckDBTypeId.ENUM:
-      return 'string'
+    case DuckDBTypeId.BLOB:
+      return 'bytes'
     default:
       return String(type).toLowerCase()
   }
