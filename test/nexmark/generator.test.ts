@@ -35,7 +35,9 @@ test('the events of a seed stay the same ones', async () => {
   const digest = createHash('sha256')
   for (const stream of STREAMS) digest.update(texts[stream])
   // Whoever changes the generator changes what figures measured before are about.
-  expect(digest.digest('hex')).toMatchInlineSnapshot(`"fcb7e8572ecc2ee893bdb4acbdaf1bfd7458a53b1c6077715dbbb5d1c06c2ee0"`)
+  expect(digest.digest('hex')).toMatchInlineSnapshot(
+    `"fcb7e8572ecc2ee893bdb4acbdaf1bfd7458a53b1c6077715dbbb5d1c06c2ee0"`,
+  )
   expect(await written(10_000, 42)).toEqual(texts)
   expect(await written(10_000, 43)).not.toEqual(texts)
   expect(await written(10_000, 42, { seed: 7 })).toEqual(texts)
