@@ -7,13 +7,14 @@ export const q9 = table('q9', {
   emit: 'continuous',
   acceptLate: '30 seconds',
   sql: sql`
-    with ranked as (
-      select a.*, b.auction, b.bidder, b.price, b.date_time as bid_date_time, b.extra as bid_extra,
-        row_number() over (partition by a.id order by b.price desc, b.date_time, b.bidder, b.extra) as place
+    with won as (
+      select b.auction, b.bidder, b.price, b.date_time as bid_date_time, b.extra as bid_extra,
+        row_number() over (partition by b.auction order by b.price desc, b.date_time, b.bidder, b.extra) as place
       from ${auctions} as a join ${within(bids, { after: '20 seconds' })} as b on b.auction = a.id
       where b.date_time between a.date_time and a.expires
     )
-    select id, item_name, description, initial_bid, reserve, date_time, expires, seller, category, extra,
-      auction, bidder, price, bid_date_time, bid_extra
-    from ranked where place = 1`,
+    select a.id, a.item_name, a.description, a.initial_bid, a.reserve, a.date_time, a.expires, a.seller, a.category,
+      a.extra, won.auction, won.bidder, won.price, won.bid_date_time, won.bid_extra
+    from ${auctions} as a join won on won.auction = a.id
+    where won.place = 1`,
 })
