@@ -15,6 +15,7 @@ import type { Platform, Relation } from '../serving/platform.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { logExtents } from './log-end.ts'
+import { ProjectProblems } from './report-error.ts'
 import { absentTable, publishedRelation, quarantineRelation, quarantinedStream, relationNames } from './platform.ts'
 
 /** What serving can see of a project that does not run: its lake, as it lies on disk. Changes nothing and takes no lock. */
@@ -136,7 +137,7 @@ async function absentTables(project: Project): Promise<Map<string, LakeTable>> {
   })
   try {
     const { fields, problems } = await bindProject(project, database)
-    if (problems[0]) throw problems[0]
+    if (problems.length > 0) throw new ProjectProblems(project.directory, problems)
     return new Map([...fields].map(([name, columns]) => [name, absentTable(columns)]))
   } finally {
     database.close()

@@ -4,9 +4,13 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { glob } from 'tinyglobby'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
+import { check } from '../project/check.ts'
+import { t } from '../project/columns.ts'
 import type { Config } from '../project/config.ts'
 import { type Declaration, isDeclaration } from '../project/dataset.ts'
 import { Project } from '../project/project.ts'
+import { source } from '../project/source.ts'
+import { sql } from '../project/sql.ts'
 import { systemDisk } from '../storage/disk.ts'
 import { checkConfig } from './check-config.ts'
 import { ProjectProblems } from './report-error.ts'
@@ -149,6 +153,9 @@ function reasonOf(error: unknown): string {
   return first.replace(/^[x×]\s+/, '').replace(/\.$/, '')
 }
 
+/** What the SDK's words that hold others hold. */
+const SDK: Readonly<Record<string, object>> = { t, check, source, sql }
+
 async function hintOf(error: unknown, importer: string): Promise<string> {
   const [, module, name] =
     /requested module '([^']+)' does not provide an export named '(\w+)'/.exec(messageOf(error)) ?? []
@@ -156,6 +163,12 @@ async function hintOf(error: unknown, importer: string): Promise<string> {
     const url = module.startsWith('.') ? new URL(module, pathToFileURL(importer)).href : module
     return didYouMean(name, Object.keys((await import(url)) as object))
   }
+  const [, group, method] = /^(t|check|source|sql)\.(\w+) is not a function/.exec(messageOf(error)) ?? []
+  if (group !== undefined && method !== undefined)
+    return didYouMean(
+      `${group}.${method}`,
+      Object.keys(SDK[group]!).map((name) => `${group}.${name}`),
+    )
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   if (code === 'ERR_MODULE_NOT_FOUND')
     return 'Check the path, with its extension (.ts), or install the package in the project.'

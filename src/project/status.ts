@@ -22,6 +22,8 @@ export interface DatasetStatus {
   lag: number
   /** Age of the newest published data in milliseconds; null when there is none. */
   freshness_ms: number | null
+  /** Event time up to which all that is on time has come, ISO 8601 UTC; null without an event time, or before the first event. */
+  watermark: string | null
 }
 
 /** All that is known of one dataset: `GET /v1/datasets/{name}`. */

@@ -7,6 +7,7 @@ import { describe } from '../engine/duckdb/describe.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
 import type { Field } from '../project/columns.ts'
 import { offeredColumns, sameType, typeName } from '../project/columns.ts'
+import { checkName } from '../project/check.ts'
 import type { Dataset, Declaration } from '../project/dataset.ts'
 import type { Project } from '../project/project.ts'
 import { type Local, checkCheck } from '../project/check-rules.ts'
@@ -217,6 +218,8 @@ async function bindChecks(
     if (problems.length > before) continue
     try {
       if (check.rule === 'sql') await describe(database, renderCheck(check.sql, emptyRelation(fields), empty))
+      if (check.rule === 'matches')
+        await describe(database, `SELECT regexp_matches('', ${quoteLiteral(check.pattern)}) AS "matches"`)
       if (check.rule === 'predicate')
         await describe(
           database,
@@ -233,7 +236,7 @@ async function bindChecks(
           `SELECT ${quoteIdentifier(check.column)} IN (SELECT ${quoteIdentifier(check.references)} FROM ${empty(check.dataset)}) FROM ${emptyRelation(fields)}`,
         )
     } catch (error) {
-      problems.push(locate(error, dataset, `check ${'name' in check ? check.name : check.rule}`))
+      problems.push(locate(error, dataset, `check ${checkName(check)}`))
     }
   }
   if (dataset.kind === 'stream') {
@@ -301,6 +304,12 @@ function datasetHint({ message }: MillraceError, project: Project): string | und
     : `Name dataset '${meant}' by the variable that declares it, as in \`from \${orders}\`: that is how Millrace knows what reads what.`
 }
 
+/** DuckDB's regular expressions are RE2's, which says of what it does not have that it is invalid. */
+function patternHint({ message }: MillraceError): string | undefined {
+  if (!/Invalid Input error: (invalid|bad|missing) /.test(message)) return undefined
+  return 'Regular expressions are those of RE2: no look-ahead, look-behind or back-references.'
+}
+
 /** Says where an error of a declaration stands. */
 function locate(error: unknown, about: Declaration, part?: string, project?: Project): MillraceError {
   const known = asMillraceError(error)
@@ -311,7 +320,10 @@ function locate(error: unknown, about: Declaration, part?: string, project?: Pro
     `${about.kind} '${about.name}' (${place})${part === undefined ? '' : `, ${part}`}: ${known.message}`,
     {
       hint:
-        (project && datasetHint(known, project)) ?? known.hint ?? 'Correct the SQL; `millrace plan` checks it again.',
+        (project && datasetHint(known, project)) ??
+        known.hint ??
+        patternHint(known) ??
+        'Correct the SQL; `millrace plan` checks it again.',
       context: { ...known.context, dataset: about.name, file: about.place?.file, line: about.place?.line },
       cause: error,
     },

@@ -1,12 +1,14 @@
 import { checkName } from '../project/check.ts'
 import type { Dataset } from '../project/dataset.ts'
+import { timeColumn } from '../project/event-time.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
 import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
 import type { LakeTable } from '../lake/table.ts'
-import { type AuditResult, NO_COUNTS, readRecord } from './record.ts'
+import { type AuditResult, NO_COUNTS, type StepRecord, readRecord } from './record.ts'
 import type { Runtime } from './runtime.ts'
 import type { StepState } from './scheduler.ts'
 import { newestStep, rowsVersion } from './warehouse.ts'
+import { streamWatermark } from './watermark.ts'
 
 /** What status needs of a project, running or only looked at. */
 export interface Observed {
@@ -52,7 +54,14 @@ function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
     ...(dataset.kind === 'stream' ? counts : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
     lag: dataset.kind === 'stream' ? observed.streamLag(dataset.name) : inputsBehind(dataset, table, observed),
     freshness_ms: main ? Math.max(0, observed.nowMs - main.timestampMs) : null,
+    watermark: watermarkText(dataset, newest?.record),
   }
+}
+
+function watermarkText(dataset: Dataset, record: StepRecord | undefined): string | null {
+  if (timeColumn(dataset) === undefined) return null
+  const ms = dataset.kind === 'stream' ? streamWatermark(dataset, record?.newest ?? [], new Set()) : record?.watermark
+  return ms === undefined ? null : new Date(ms).toISOString()
 }
 
 function stateOf(dataset: Dataset, table: LakeTable, observed: Observed): Pick<DatasetStatus, 'state' | 'reason'> {

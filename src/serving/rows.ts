@@ -39,9 +39,10 @@ interface Ordering {
 
 /**
  * SQL for a URL's parameters over one relation. Every value is bound. Errors, all `invalid`: `unknown-column`,
- * `unknown-operator`, `bad-value`, `bad-limit`, `bad-cursor`, `too-many-conditions`; `conflict`/`rows-changed`.
+ * `unknown-operator`, `repeated-parameter`, `bad-value`, `bad-limit`, `bad-cursor`, `too-many-conditions`; `conflict`/`rows-changed`.
  */
 export function rowsQuery(relation: Relation, given: URLSearchParams, limits: ServingLimits): RowsQuery {
+  expectOnce(given)
   const binder = new Binder()
   const columns = selectedColumns(relation, given.get('columns'))
   const order = ordering(relation, given.get('order'))
@@ -88,6 +89,16 @@ export function nextCursor(
     page.last.tied === page.rows &&
     page.last.keys.every((key, i) => key === cursor.keys![i])
   return { version, question, skip: page.last.tied + (same ? cursor.skip : 0), keys: page.last.keys }
+}
+
+/** A filter may be given several times; of two limits or orders nobody could say which holds. */
+function expectOnce(given: URLSearchParams): void {
+  const repeated = CONTROLS.find((name) => given.getAll(name).length > 1)
+  if (repeated === undefined) return
+  throw new MillraceError('invalid', 'repeated-parameter', `'${repeated}' is given more than once.`, {
+    hint: 'Give it once; several columns are separated by commas.',
+    context: { parameter: repeated },
+  })
 }
 
 class Binder {

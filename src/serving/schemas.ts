@@ -25,6 +25,7 @@ const STATUS_PROPERTIES = {
   quarantined: { type: 'integer' },
   lag: { type: 'integer' },
   freshness_ms: { type: ['integer', 'null'] },
+  watermark: { type: ['string', 'null'], format: 'date-time' },
 }
 
 const SCHEMAS = [

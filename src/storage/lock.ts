@@ -48,7 +48,7 @@ function lockError(path: string, pidPath: string, error: unknown): MillraceError
       cause: error,
     })
   }
-  if (isNodeError(error, 'EACCES', 'EPERM', 'EROFS')) {
+  if (isNodeError(error, 'EACCES', 'EPERM', 'EROFS') || isSqlite(error, SQLITE_READONLY, SQLITE_CANTOPEN)) {
     return new MillraceError(
       'denied',
       'no-access',
@@ -60,7 +60,7 @@ function lockError(path: string, pidPath: string, error: unknown): MillraceError
       },
     )
   }
-  if (!isBusy(error)) {
+  if (!isSqlite(error, SQLITE_BUSY)) {
     return new MillraceError(
       'internal',
       'lock-failed',
@@ -85,9 +85,11 @@ function isNodeError(error: unknown, ...codes: readonly string[]): boolean {
 }
 
 const SQLITE_BUSY = 5
+const SQLITE_READONLY = 8
+const SQLITE_CANTOPEN = 14
 
-function isBusy(error: unknown): boolean {
-  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
+function isSqlite(error: unknown, ...codes: readonly number[]): boolean {
+  return error instanceof Error && 'errcode' in error && codes.includes(Number(error.errcode))
 }
 
 /** undefined in the moment between a holder's lock and its note. */

@@ -147,6 +147,21 @@ test('the documentation names every command and every option', async () => {
   }
 })
 
+test('commands that only read tell all problems of a project too', async () => {
+  const root = project({
+    'a.ts':
+      "import { stream, t } from 'millrace'\nexport const a = stream('a', { columns: { id: t.string() }, time: 'at' as 'id', unique: ['no' as 'id'] })\n",
+  })
+  const { code, stderr } = await millrace(['status', '--json', '--project', root])
+  expect(code).toBe(1)
+  expect(
+    JSON.parse(stderr).error.problems.map((each: { message: string }) => each.message.replace(/.*: /, '')),
+  ).toEqual([
+    "time names column 'at', which stream 'a' does not have.",
+    "unique names column 'no', which stream 'a' does not have.",
+  ])
+})
+
 test.each([
   [['status', '--data', 'file'], 'error: The data directory file is no directory.', '--data'],
   [['run', '--data', 'file'], 'error: The data directory file is no directory.', '--data'],

@@ -94,6 +94,18 @@ const MISTAKES: readonly {
     code: 'bad-project-file',
   },
   {
+    name: 'a type that there is not',
+    files: { 'a.ts': `${STREAM}export const orders = stream('orders', { columns: { at: t.timestmp() } })` },
+    says: ['a.ts cannot be loaded: t.timestmp is not a function', /where .*a\.ts:2/, "Did you mean 't.timestamp'?"],
+    code: 'bad-project-file',
+  },
+  {
+    name: 'a name that no table of the lake could have',
+    files: { 'a.ts': `${STREAM}export const orders = stream('my orders', { columns: { id: t.string() } })` },
+    says: ["'my orders' is not a usable name.", /where .*a\.ts:2/, 'lower-case letters'],
+    code: 'bad-name',
+  },
+  {
     name: 'an import of a missing file',
     files: { 'a.ts': "import { orders } from './orders.ts'\nexport const a = orders" },
     says: ['a.ts cannot be loaded: Cannot find module', 'Check the path, with its extension (.ts)'],

@@ -132,6 +132,7 @@ export class FilePlatform implements Platform {
       quarantined: 0,
       lag: 0,
       freshness_ms: 5,
+      watermark: null,
     }
   }
 }

@@ -61,6 +61,7 @@ describe('filters', () => {
     ['columns=order_id,nope', 'unknown-column', "no column 'nope'", 'There are'],
     ['limit=0', 'bad-limit', 'limit=0', '10000'],
     ['limit=10001', 'bad-limit', 'limit=10001', '10000'],
+    ['order=line&order=price', 'repeated-parameter', "'order' is given more than once", 'commas'],
     ['limit=ten', 'bad-limit', 'limit=ten', '10000'],
     ['cursor=abc', 'bad-cursor', 'cursor', 'next'],
     ['cursor=W10', 'bad-cursor', 'cursor', 'next'],

@@ -32,7 +32,7 @@ ${Object.entries(TEMPLATES)
     }
     const near = nearPath(directory, cwd)
     const millrace = env['npm_command'] === 'exec' ? 'npx millrace' : 'millrace'
-    const place = near === '.' ? '' : ` --project ${near}`
+    const place = near === '.' ? '' : ` --project ${quoted(near)}`
     out.write(
       [
         `Made ${near === '.' ? 'a project here' : near}: ${files.join(', ')}.`,
@@ -45,3 +45,8 @@ ${Object.entries(TEMPLATES)
     return 0
   },
 })
+
+/** A path as a shell takes it for one word. */
+function quoted(path: string): string {
+  return /^[\w./+@-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
+}

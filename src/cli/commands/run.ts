@@ -138,7 +138,9 @@ function failuresOf({ streams, tables }: RunReport, out: Output): string[] {
   return [
     ...streams.flatMap(({ name, state, reason, files }) => [
       ...(files?.failed ?? []).map(({ file, message, hint }) =>
-        failed(`${name}, ${file}: ${message}${hint === undefined ? '' : ` ${hint}`}`),
+        failed(
+          `${name}: ${message.startsWith(file) ? '' : `${file}: `}${message}${hint === undefined ? '' : ` ${hint}`}`,
+        ),
       ),
       ...(state === 'failed' || state === 'blocked' ? [failed(`${name} is ${state}: ${reason ?? ''}`)] : []),
     ]),
