@@ -3,9 +3,10 @@ import { MillraceError } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
 import { type Local, checkCheck } from './check-rules.ts'
 import type { Field } from './columns.ts'
-import { type Dataset, type Declaration, isPortableName } from './dataset.ts'
+import { type Dataset, type Declaration, isDataset, isPortableName } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
 import { timeColumn, windowFields } from './event-time.ts'
+import type { Handler } from './handler.ts'
 import { checkInputsOf, inputsOf } from './inputs.ts'
 import type { Place } from './place.ts'
 import { type FileFormat, SOURCE_OPTIONS, type Source } from './source.ts'
@@ -24,21 +25,19 @@ export function checkDeclarations(declarations: readonly Declaration[]): Millrac
     problems.push(problem(about, code, message, hint, column))
 
   for (const declaration of declarations) {
-    const group = declaration.kind === 'endpoint' ? 'endpoint ' : ''
-    const twin = byName.get(group + declaration.name)
+    const group = isDataset(declaration) ? 'dataset' : declaration.kind
+    const twin = byName.get(`${group} ${declaration.name}`)
     if (twin) {
       report(
         declaration,
         'duplicate-name',
-        `Two ${declaration.kind === 'endpoint' ? 'endpoints' : 'datasets'} are called '${declaration.name}'; the other stands at ${at(twin.place)}.`,
+        `Two ${group}s are called '${declaration.name}'; the other stands at ${at(twin.place)}.`,
         'Rename one of them.',
       )
     }
-    byName.set(group + declaration.name, declaration)
+    byName.set(`${group} ${declaration.name}`, declaration)
     if (
-      declaration.kind === 'endpoint'
-        ? !/^[a-z][a-z0-9_-]{0,62}$/.test(declaration.name)
-        : !isPortableName(declaration.name)
+      isDataset(declaration) ? !isPortableName(declaration.name) : !/^[a-z][a-z0-9_-]{0,62}$/.test(declaration.name)
     ) {
       report(
         declaration,
@@ -53,11 +52,12 @@ export function checkDeclarations(declarations: readonly Declaration[]): Millrac
     const local = new Reporter(declaration, problems)
     if (declaration.kind === 'stream') checkStream(declaration, local)
     else if (declaration.kind === 'table') checkTable(declaration, local)
-    else checkEndpoint(declaration, local)
+    else if (declaration.kind === 'endpoint') checkEndpoint(declaration, local)
+    else checkHandler(declaration, local)
     checkReferences(declaration, known, local)
   }
   for (const declaration of declarations)
-    if (declaration.kind !== 'endpoint') checkCycle(declaration, new Reporter(declaration, problems))
+    if (isDataset(declaration)) checkCycle(declaration, new Reporter(declaration, problems))
   return problems
 }
 
@@ -234,17 +234,42 @@ function checkEndpoint(endpoint: Endpoint, local: Reporter): void {
   }
 }
 
+function checkHandler(handler: Handler, local: Reporter): void {
+  local.duration(handler.timeout, 'timeout')
+  if (parseDuration(handler.timeout) === 0)
+    local.report('bad-duration', 'timeout is 0: every call would fail.', "Leave it out for '30 seconds'.")
+  if (!Number.isInteger(handler.batch) || handler.batch < 1 || handler.batch > HANDLER_BATCH_MAX)
+    local.report(
+      'bad-batch',
+      `batch is ${handler.batch}.`,
+      `Use a whole number of rows from 1 to ${HANDLER_BATCH_MAX}.`,
+    )
+  if (handler.from !== undefined && handler.from !== 'start')
+    local.report(
+      'bad-from',
+      `from is '${String(handler.from)}'.`,
+      "Write from: 'start' to begin with all rows there are, or leave it out to begin with what is published next.",
+    )
+}
+
+/** Rows of one call are in memory at once. */
+const HANDLER_BATCH_MAX = 100_000
+
 function checkReferences(declaration: Declaration, known: ReadonlySet<Declaration>, local: Reporter): void {
-  const used = declaration.kind === 'stream' ? [] : declaration.sql.datasets
-  const all =
-    declaration.kind === 'endpoint'
-      ? used
-      : [
-          ...used,
-          ...declaration.checks.flatMap((check) =>
-            'dataset' in check ? [check.dataset] : 'sql' in check ? check.sql.datasets : [],
-          ),
-        ]
+  const used =
+    declaration.kind === 'stream'
+      ? []
+      : declaration.kind === 'handler'
+        ? [declaration.dataset]
+        : declaration.sql.datasets
+  const all = isDataset(declaration)
+    ? [
+        ...used,
+        ...declaration.checks.flatMap((check) =>
+          'dataset' in check ? [check.dataset] : 'sql' in check ? check.sql.datasets : [],
+        ),
+      ]
+    : used
   for (const dataset of new Set(all)) {
     if (!known.has(dataset)) {
       local.report(
