@@ -269,7 +269,7 @@ const WRONG: readonly (readonly [path: string, status: number, code: string, det
   ['events/live?from=yesterday', 400, 'bad-value', 'from=yesterday', 'from=start'],
   ['events/live?colour=red', 400, 'unknown-column', "events has no column 'colour'", 'There are'],
   ['events/live?columns=id,colour', 400, 'unknown-column', "no column 'colour'", 'There are'],
-  ['events/live?id=many', 400, 'bad-value', "id: 'many' is not a long", 'whole number'],
+  ['events/live?id=many', 400, 'bad-value', "id: 'many' is not a valid long", 'whole number'],
   ['events/live?kind.like=a', 400, 'unknown-operator', "no operator 'like'", ''],
   ['events/live?note=1', 400, 'bad-filter', "'note' is a json", '/v1/sql'],
   [
