@@ -13,6 +13,10 @@ const BENCHMARKS: Record<
     about: 'from request start to visible in a query, at half the ingest rate',
     load: () => import('./freshness.ts'),
   },
+  windows: {
+    about: 'from the watermark passing a window’s end to the window visible in a query',
+    load: () => import('./windows.ts'),
+  },
   commit: { about: 'lake commits after 1,000 commits', load: () => import('./commit.ts') },
   table: { about: 'refreshing one small interval, beside the bare statement', load: () => import('./table.ts') },
   startup: { about: '`millrace start` to ready with 100 datasets', load: () => import('./startup.ts') },
