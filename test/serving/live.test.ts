@@ -271,7 +271,7 @@ const WRONG: readonly (readonly [path: string, status: number, code: string, det
   ['events/live?columns=id,colour', 400, 'unknown-column', "no column 'colour'", 'There are'],
   ['events/live?id=many', 400, 'bad-value', "id: 'many' is not a valid long", 'whole number'],
   ['events/live?kind.like=a', 400, 'unknown-operator', "no operator 'like'", ''],
-  ['events/live?note=1', 400, 'bad-filter', "'note' is a json", '/v1/sql'],
+  ['events/live?note=1', 400, 'bad-filter', "'note' is of type json", '/v1/sql'],
   [
     `events/live?after=${encodeURIComponent("x' or 1=1 --")}`,
     400,
