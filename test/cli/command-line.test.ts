@@ -70,7 +70,7 @@ describe('what fails is told with exit code 1', () => {
       'Leave out --from and --to',
     ],
     [['replay', 'daily_revenue', '--from-start'], "'daily_revenue' is a table", 'orders'],
-    [['quarantine', 'show', 'order'], "There is no stream 'order'.", "Did you mean 'orders'?"],
+    [['quarantine', 'show', 'order'], "There is no dataset 'order'.", "Did you mean 'orders'?"],
     [
       ['quarantine', 'show', 'returns'],
       "'returns' is a table of a query; only streams and functions refuse rows.",
