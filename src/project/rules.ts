@@ -10,8 +10,8 @@ import type { Handler } from './handler.ts'
 import { checkInputsOf, inputsOf } from './inputs.ts'
 import type { Place } from './place.ts'
 import { type FileFormat, SOURCE_OPTIONS, type Source } from './source.ts'
-import type { PartitionBy, Stream } from './stream.ts'
-import type { Table } from './table.ts'
+import { type PartitionBy, STREAM_OPTIONS, type Stream } from './stream.ts'
+import { TABLE_OPTIONS, type Table } from './table.ts'
 import { checkTransform } from './transform-rules.ts'
 import { checkWindow } from './window-rules.ts'
 
@@ -96,6 +96,20 @@ class Reporter implements Local {
   }
 }
 
+/** Options that there are not, or that do not go with the others. */
+function checkOptions({ kind, stray = [] }: Dataset, local: Reporter): void {
+  const known = kind === 'stream' ? STREAM_OPTIONS : [...new Set(Object.values(TABLE_OPTIONS).flat())]
+  for (const option of stray) {
+    if (known.includes(option))
+      local.report(
+        'bad-option',
+        `'${option}' does not go with the other options of the table.`,
+        'A table is by interval, by window, by key (with version and deleted), or none of these; emit and acceptLate go with windows.',
+      )
+    else local.report('unknown-option', `there is no option '${option}'.`, didYouMean(option, known))
+  }
+}
+
 function checkEventTime(stream: Stream, local: Reporter): void {
   for (const name of ['lateness', 'ahead', 'idle'] as const) {
     const duration = stream[name]
@@ -111,6 +125,7 @@ function checkEventTime(stream: Stream, local: Reporter): void {
 }
 
 function checkStream(stream: Stream, local: Reporter): void {
+  checkOptions(stream, local)
   checkFields(stream.fields, local)
   const { fields } = stream
   if (stream.time !== undefined && local.column(stream.time, fields, 'time')) {
@@ -178,6 +193,7 @@ function checkStream(stream: Stream, local: Reporter): void {
 }
 
 function checkTable(table: Table, local: Reporter): void {
+  checkOptions(table, local)
   if (table.fields) checkFields(table.fields, local)
   if (table.sql.parameters.length > 0) {
     local.report(

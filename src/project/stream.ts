@@ -1,4 +1,5 @@
 import type { Duration } from '../base/duration.ts'
+import { MillraceError } from '../base/errors.ts'
 import { DECLARED } from './dataset.ts'
 import { type Columns, type Field, type RowOf, fieldsOf } from './columns.ts'
 import type { Check } from './check.ts'
@@ -64,6 +65,8 @@ export interface Stream<C extends Columns = Columns> extends Transforms<C> {
   readonly retention: Duration | undefined
   readonly doc: string | undefined
   readonly place: Place | undefined
+  /** Options given that there are not: types, which would have told, are stripped where a project runs. */
+  readonly stray: readonly string[]
   /** Only carries the row's type: `type Order = typeof orders.row`. */
   readonly row: RowOf<C>
 }
@@ -74,6 +77,10 @@ export interface Stream<C extends Columns = Columns> extends Transforms<C> {
  *     export const orders = stream('orders', { columns: { order_id: t.string(), ordered_at: t.timestamp() }, time: 'ordered_at' })
  */
 export function stream<const C extends Columns>(name: string, options: StreamOptions<C>): Stream<C> {
+  if (typeof options !== 'object' || options === null)
+    throw new MillraceError('invalid', 'no-options', `stream '${name}' says nothing of its columns.`, {
+      hint: "Write stream('name', { columns: { id: t.string() } }).",
+    })
   const unique =
     options.unique === undefined
       ? undefined
@@ -101,9 +108,28 @@ export function stream<const C extends Columns>(name: string, options: StreamOpt
     retention: options.retention,
     doc: options.doc,
     place: callerPlace(),
+    stray: Object.keys(options).filter((option) => !STREAM_OPTIONS.includes(option)),
     row: undefined as unknown as RowOf<C>,
   })
 }
+
+/** What a stream may be told. */
+export const STREAM_OPTIONS: readonly string[] = Object.keys({
+  columns: true,
+  time: true,
+  lateness: true,
+  ahead: true,
+  idle: true,
+  key: true,
+  unique: true,
+  partitions: true,
+  partitionBy: true,
+  unknown: true,
+  checks: true,
+  source: true,
+  retention: true,
+  doc: true,
+} satisfies Record<keyof StreamOptions<Columns>, true>)
 
 function listOf<T>(value: T | readonly T[] | undefined): readonly T[] {
   if (value === undefined) return []

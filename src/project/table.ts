@@ -107,6 +107,8 @@ export interface Table {
   readonly checks: readonly Check[]
   readonly doc: string | undefined
   readonly place: Place | undefined
+  /** Options given that there are not, or that say what another says. */
+  readonly stray?: readonly string[]
 }
 
 /**
@@ -132,7 +134,25 @@ export function table(name: string, options: TableOptions): Table {
     checks: options.checks ?? [],
     doc: options.doc,
     place: callerPlace(),
+    stray: strayOptions(options),
   }
+}
+
+/** What a table of a query may be told, by how it is kept; the rest goes with each. */
+export const TABLE_OPTIONS = {
+  base: ['sql', 'columns', 'checks', 'partitionBy', 'doc'],
+  interval: ['interval', 'emit', 'acceptLate'],
+  window: ['window', 'emit', 'acceptLate'],
+  key: ['key', 'version', 'deleted'],
+} as const
+
+/** Options that do not go with how the table is kept, or that there are not. */
+function strayOptions(options: TableOptions): string[] {
+  const kind = (['interval', 'window', 'key'] as const).find((option) => options[option] !== undefined)
+  const known: readonly string[] = [...TABLE_OPTIONS.base, ...(kind === undefined ? [] : TABLE_OPTIONS[kind])]
+  return Object.entries(options).flatMap(([option, value]) =>
+    value === undefined || known.includes(option) ? [] : [option],
+  )
 }
 
 function materializationOf(options: TableOptions): Materialization {
