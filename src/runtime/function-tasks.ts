@@ -135,7 +135,6 @@ export class FunctionTasks {
     let tasks: Promise<TaskReport>[] = []
     let number = 0
     const settle = async () => {
-      // Whatever fails, no thread writes into the folder any more once it goes.
       const ended = await Promise.allSettled(tasks)
       tasks = []
       for (const outcome of ended) {
@@ -149,14 +148,22 @@ export class FunctionTasks {
       await write(files)
       for (const file of files) await rm(file)
     }
-    for await (const range of ranges) {
-      const name = String(number++).padStart(9, '0')
-      const task = taskOf(range, join(folder, `${RESULT}${name}`), join(folder, `${REFUSED}${name}`))
-      tasks.push(pool.run(task, this.#timeoutMs))
-      if (tasks.length >= ROUND_TASKS) await settle()
+    try {
+      for await (const range of ranges) {
+        const name = String(number++).padStart(9, '0')
+        const task = taskOf(range, join(folder, `${RESULT}${name}`), join(folder, `${REFUSED}${name}`))
+        const running = pool.run(task, this.#timeoutMs)
+        // Told when its round is settled.
+        running.catch(() => undefined)
+        tasks.push(running)
+        if (tasks.length >= ROUND_TASKS) await settle()
+      }
+      await settle()
+      return total
+    } finally {
+      // Whatever failed, no thread writes into the folder any more once it goes.
+      await Promise.allSettled(tasks)
     }
-    await settle()
-    return total
   }
 }
 

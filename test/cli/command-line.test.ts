@@ -64,8 +64,12 @@ describe('what fails is told with exit code 1', () => {
       'Leave out --from and --to',
     ],
     [['replay', 'daily_revenue', '--from-start'], "'daily_revenue' is a table", 'orders'],
-    [['quarantine', 'show', 'order'], "There is no stream 'order'.", "Did you mean 'orders'?"],
-    [['quarantine', 'show', 'returns'], "'returns' is a table; only streams refuse records.", 'Streams: orders.'],
+    [['quarantine', 'show', 'order'], "There is no dataset 'order'.", "Did you mean 'orders'?"],
+    [
+      ['quarantine', 'show', 'returns'],
+      "'returns' is a table of a query; only streams and functions refuse rows.",
+      'These do: orders.',
+    ],
     [['verify', 'return'], "There is no dataset 'return'", "Did you mean 'returns'?"],
   ])('%j', async (args, message, hint) => {
     const { code, stdout, stderr } = await millrace([...args, '--project', SHOP, '--data', folder()])
