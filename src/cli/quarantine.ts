@@ -36,7 +36,7 @@ export async function listQuarantine(reader: Reader, stream?: string): Promise<R
       const rows = await rowsOf<Omit<RefusedGroup, 'stream'>>(
         reader,
         `SELECT rule, count(*) AS records, min(received_at) AS oldest, max(received_at) AS newest,
-                arg_max(reason, received_at) AS reason
+                split_part(arg_max(reason, received_at), chr(10), 1) AS reason
          FROM ${quoteIdentifier(quarantineName(name))} GROUP BY rule ORDER BY records DESC, rule`,
       )
       return rows.map((row) => ({ stream: name, ...row }))
