@@ -63,9 +63,12 @@ function bundledNode() {
   return undefined
 }
 
-/** Runs this file again; signals go through, and the exit code or signal comes back. */
+/**
+ * Runs this file again; signals go through, and the exit code or signal comes back. A server sees by the channel that this
+ * process was killed, and ends as well.
+ */
 function runWith(node) {
-  const stdio = ['inherit', 'inherit', 'inherit', ...(process.send ? ['ipc'] : [])]
+  const stdio = ['inherit', 'inherit', 'inherit', 'ipc']
   const heap = isServer() ? [HEAP] : []
   const child = spawn(node, [...heap, fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'])

@@ -1,6 +1,6 @@
 import { formatMs } from '../base/duration.ts'
 import type { MillraceError } from '../base/errors.ts'
-import type { DatasetStatus } from '../serving/platform.ts'
+import type { DatasetStatus } from '../project/status.ts'
 import { type PlanDocument, ServerChild, type ServerEvent, planInChild } from './child.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
@@ -30,6 +30,8 @@ export class DevSession {
   #child: ServerChild | undefined
   /** The plan of the last version that was right. */
   #plan: PlanDocument | undefined
+  /** What the newest version imports, right or not. */
+  #files: readonly string[] = []
   #url: string | undefined
   /** Said by a server before it was ready: why it did not become so. */
   #errors: readonly MillraceError[] = []
@@ -48,6 +50,7 @@ export class DevSession {
     const changes = changedFiles({
       root: this.#options.home.project,
       include: () => this.#plan?.include ?? DEFAULT_INCLUDE,
+      imported: () => this.#files,
       clock,
       disk,
       signal,
@@ -74,6 +77,7 @@ export class DevSession {
     const { home } = this.#options
     const { document, errors } = await planInChild(['--project', home.project, '--data', home.data])
     if (this.#stopping.signal.aborted) return
+    this.#files = document?.files ?? this.#files
     if (errors.length > 0 || document === undefined) return this.#refuse(errors)
     const began = this.#effects.clock.monotonic()
     const old = this.#child

@@ -1,4 +1,6 @@
+import { statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { MillraceError } from '../base/errors.ts'
 import type { Effects } from './effects.ts'
 
 /** Where a project and its data are. Absolute paths. */
@@ -7,10 +9,17 @@ export interface Home {
   readonly data: string
 }
 
+/** Errors: `invalid`/`not-a-directory`. */
 export function homeOf(
   options: { readonly project?: string | undefined; readonly data?: string | undefined },
   { cwd }: Effects,
 ): Home {
   const project = resolve(cwd, options.project ?? '.')
-  return { project, data: options.data === undefined ? join(project, '.millrace') : resolve(cwd, options.data) }
+  const data = options.data === undefined ? join(project, '.millrace') : resolve(cwd, options.data)
+  if (statSync(data, { throwIfNoEntry: false })?.isDirectory() === false)
+    throw new MillraceError('invalid', 'not-a-directory', `The data directory ${data} is no directory.`, {
+      hint: 'Name a directory, which may be new (--data).',
+      context: { path: data },
+    })
+  return { project, data }
 }

@@ -7,13 +7,17 @@ import type { LakeTable } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { type Project, checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
 import { bindProject } from '../runtime/bind.ts'
+import { HandlerPlaces } from '../runtime/handler-places.ts'
+import { handlerStatus } from '../runtime/handlers.ts'
 import type { StepState } from '../runtime/scheduler.ts'
 import { type Observed, datasetDetail, datasetStatuses } from '../runtime/status.ts'
 import { LAYERS, newestStep } from '../runtime/warehouse.ts'
-import type { DatasetDetail, DatasetStatus, Platform, Relation } from '../serving/platform.ts'
+import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/status.ts'
+import type { Platform, Relation } from '../serving/platform.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { logExtents } from './log-end.ts'
+import { ProjectProblems } from './report-error.ts'
 import { absentTable, publishedRelation, quarantineRelation, quarantinedStream, relationNames } from './platform.ts'
 
 /** What serving can see of a project that does not run: its lake, as it lies on disk. Changes nothing and takes no lock. */
@@ -66,6 +70,10 @@ export class LakePlatform implements Platform {
     throw readOnly()
   }
 
+  changes(): never {
+    throw readOnly()
+  }
+
   async control(): Promise<never> {
     throw readOnly()
   }
@@ -109,14 +117,32 @@ export class LakePlatform implements Platform {
       await Promise.all(this.streamNames().map(async (name) => [name, await this.#lag(name)] as const)),
     )
     const lakeTable = (name: string) => this.#tables.get(name)!
+    const handlers = await this.#handlers(lakeTable)
     return {
       nowMs: this.#effects.clock.now(),
       lakeTable,
       streamLag: (name) => lags.get(name)!,
       auditsOf: () => [],
       stateOf: () => ({ state: 'ok' }),
+      handlersOf: (name) => handlers.flatMap(({ dataset, status }) => (dataset === name ? [status] : [])),
       heldBy: (dataset) => heldBy(dataset, lakeTable),
     }
+  }
+
+  /** How far the handlers were when the project last ran. */
+  #handlers(lakeTable: (name: string) => LakeTable): Promise<{ dataset: string; status: HandlerStatus }[]> {
+    const places = new HandlerPlaces(this.#effects.disk, this.#home.data)
+    return Promise.all(
+      [...this.#project.handlers.values()].map(async (handler) => {
+        const { name } = handler.dataset
+        const place = await places.read(handler.name)
+        const own = place?.dataset === name ? place : undefined
+        return {
+          dataset: name,
+          status: handlerStatus(handler, own, lakeTable(name), { failures: 0, error: undefined }),
+        }
+      }),
+    )
   }
 
   async #lag(stream: string): Promise<number> {
@@ -135,7 +161,7 @@ async function absentTables(project: Project): Promise<Map<string, LakeTable>> {
   })
   try {
     const { fields, problems } = await bindProject(project, database)
-    if (problems[0]) throw problems[0]
+    if (problems.length > 0) throw new ProjectProblems(project.directory, problems)
     return new Map([...fields].map(([name, columns]) => [name, absentTable(columns)]))
   } finally {
     database.close()

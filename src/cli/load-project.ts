@@ -1,12 +1,16 @@
 import { registerHooks } from 'node:module'
-import { basename, join, relative } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { basename, join, relative, sep } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { glob } from 'tinyglobby'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
+import { check } from '../project/check.ts'
+import { t } from '../project/columns.ts'
 import type { Config } from '../project/config.ts'
 import { type Declaration, isDeclaration } from '../project/dataset.ts'
 import { Project } from '../project/project.ts'
+import { source } from '../project/source.ts'
+import { sql } from '../project/sql.ts'
 import { systemDisk } from '../storage/disk.ts'
 import { checkConfig } from './check-config.ts'
 import { ProjectProblems } from './report-error.ts'
@@ -19,6 +23,8 @@ export const DEFAULT_INCLUDE: readonly string[] = ['**/*.ts']
 export interface LoadedProject {
   readonly project: Project
   readonly problems: readonly MillraceError[]
+  /** Every file of the folder that was imported on the way. Absolute paths. */
+  readonly files: readonly string[]
 }
 
 /**
@@ -36,9 +42,11 @@ export async function loadProject(directory: string): Promise<Project> {
 /** As `loadProject`, but goes on with the files that load. Errors: `invalid`/`no-project`. */
 export async function readProject(directory: string): Promise<LoadedProject> {
   const { project, fileProblems } = await load(directory)
-  if (fileProblems.length === 0) return { project, problems: project.problems }
+  const files = [...imported].filter((file) => file.startsWith(`${directory}${sep}`))
+  if (fileProblems.length === 0) return { project, problems: project.problems, files }
   // A file that does not load leaves gaps that are no mistakes of the others.
-  return { project, problems: [...fileProblems, ...project.problems.filter(({ code }) => code !== 'not-exported')] }
+  const problems = [...fileProblems, ...project.problems.filter(({ code }) => code !== 'not-exported')]
+  return { project, problems, files }
 }
 
 /** The files of a project that declare something. Absolute paths, sorted. */
@@ -75,10 +83,15 @@ async function load(root: string): Promise<{ project: Project; fileProblems: rea
   if (declarations.size === 0 && problems.length === 0) {
     const hint = "Write `export const events = stream('events', { … })` in a .ts file of the project."
     problems.push(
-      new MillraceError('invalid', 'empty-project', `No file of ${root} exports a stream, table or endpoint.`, {
-        hint,
-        context: { path: root },
-      }),
+      new MillraceError(
+        'invalid',
+        'empty-project',
+        `No file of ${root} exports a stream, table, endpoint or handler.`,
+        {
+          hint,
+          context: { path: root },
+        },
+      ),
     )
   }
   const name = config.name ?? basename(root)
@@ -145,6 +158,9 @@ function reasonOf(error: unknown): string {
   return first.replace(/^[x×]\s+/, '').replace(/\.$/, '')
 }
 
+/** What the SDK's words that hold others hold. */
+const SDK: Readonly<Record<string, object>> = { t, check, source, sql }
+
 async function hintOf(error: unknown, importer: string): Promise<string> {
   const [, module, name] =
     /requested module '([^']+)' does not provide an export named '(\w+)'/.exec(messageOf(error)) ?? []
@@ -152,6 +168,12 @@ async function hintOf(error: unknown, importer: string): Promise<string> {
     const url = module.startsWith('.') ? new URL(module, pathToFileURL(importer)).href : module
     return didYouMean(name, Object.keys((await import(url)) as object))
   }
+  const [, group, method] = /^(t|check|source|sql)\.(\w+) is not a function/.exec(messageOf(error)) ?? []
+  if (group !== undefined && method !== undefined)
+    return didYouMean(
+      `${group}.${method}`,
+      Object.keys(SDK[group]!).map((name) => `${group}.${name}`),
+    )
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   if (code === 'ERR_MODULE_NOT_FOUND')
     return 'Check the path, with its extension (.ts), or install the package in the project.'
@@ -171,6 +193,7 @@ function placeOf(error: unknown): { file: string; line: number } | undefined {
 }
 
 const hooked = new Set<string>()
+const imported = new Set<string>()
 
 /**
  * Project files get the SDK of the Millrace that runs them, whether or not they have it installed, and are modules,
@@ -185,8 +208,9 @@ function hookModules(root: string): void {
     resolve(specifier, context, next) {
       if (specifier === 'millrace') return { url: sdk, shortCircuit: true }
       const found = next(specifier, context)
-      const own = found.url.startsWith(folder) && found.url.endsWith('.ts') && !found.url.includes('/node_modules/')
-      return own ? { ...found, format: 'module-typescript' } : found
+      const own = found.url.startsWith(folder) && !found.url.includes('/node_modules/')
+      if (own) imported.add(fileURLToPath(found.url))
+      return own && found.url.endsWith('.ts') ? { ...found, format: 'module-typescript' } : found
     },
   })
 }

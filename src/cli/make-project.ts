@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { cp, mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { MillraceError } from '../base/errors.ts'
+import { MillraceError, messageOf } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
 import { usageError } from './command.ts'
 import { version } from './version.ts'
@@ -25,11 +25,16 @@ const FILLED = /\.(ts|json|md)$/
 /**
  * Writes a project of a template into a folder, which may exist. Returns the files, relative to it.
  *
- * Errors: `conflict`/`exists` when one of the files is there already (and then nothing is written); `invalid`/`usage`.
+ * Errors: `conflict`/`exists` when one of the files, or a file instead of the folder, is there already (and then nothing is written); `denied`/`no-access`; `invalid`/`usage`.
  */
 export async function makeProject(directory: string, template: string): Promise<string[]> {
   if (!Object.hasOwn(TEMPLATES, template))
     throw usageError(`There is no template '${template}'.`, didYouMean(template, Object.keys(TEMPLATES)))
+  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() === false)
+    throw new MillraceError('conflict', 'exists', `${directory} is a file, not a folder.`, {
+      hint: 'Name a folder, which may be new: millrace init DIR.',
+      context: { path: directory },
+    })
   const from = join(FOLDER, template)
   const entries = await readdir(from, { recursive: true, withFileTypes: true })
   const files = entries
@@ -46,7 +51,7 @@ export async function makeProject(directory: string, template: string): Promise<
   const name = nameOf(directory)
   for (const file of files) {
     const to = join(directory, target(file))
-    await mkdir(dirname(to), { recursive: true })
+    await makeFolder(dirname(to))
     if (!FILLED.test(file)) {
       await cp(join(from, file), to, { errorOnExist: true, force: false })
       continue
@@ -57,6 +62,18 @@ export async function makeProject(directory: string, template: string): Promise<
     await writeFile(to, text, { flag: 'wx' })
   }
   return files.map(target)
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true })
+  } catch (error) {
+    throw new MillraceError('denied', 'no-access', `${path} cannot be made: ${messageOf(error)}.`, {
+      hint: 'Name a folder that this user may write in.',
+      context: { path },
+      cause: error,
+    })
+  }
 }
 
 /** A name that a package and a lake namespace can both have. */

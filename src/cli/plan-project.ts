@@ -9,6 +9,8 @@ import { readProject } from './load-project.ts'
 export interface Plan {
   readonly project: Project
   readonly bound: BoundProject
+  /** The project's own files that it is made of. */
+  readonly files: readonly string[]
   /** Everything wrong with files, declarations and SQL. */
   readonly problems: readonly MillraceError[]
 }
@@ -17,7 +19,7 @@ const MEMORY_BYTES = 256 * 1024 ** 2
 
 /** Finds everything that is wrong with a project, without data. Errors: `invalid`/`no-project`. */
 export async function planProject(directory: string): Promise<Plan> {
-  const { project, problems } = await readProject(directory)
+  const { project, problems, files } = await readProject(directory)
   const database = await Database.open({
     threads: 1,
     memory: MEMORY_BYTES,
@@ -27,7 +29,7 @@ export async function planProject(directory: string): Promise<Plan> {
     const bound = await bindProject(project, database)
     // bindProject starts from the project's own problems, some of which follow from files that do not load.
     const sql = bound.problems.filter((problem) => !project.problems.includes(problem))
-    return { project, bound, problems: distinct([...problems, ...sql]) }
+    return { project, bound, files, problems: distinct([...problems, ...sql]) }
   } finally {
     database.close()
   }

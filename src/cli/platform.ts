@@ -4,11 +4,21 @@ import { refusesRows } from '../project/project.ts'
 import { assignIds } from '../lake/schema.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Endpoint } from '../project/endpoint.ts'
+import { jsonObjects } from '../engine/duckdb/json-text.ts'
+import { readPosition, writePosition } from '../runtime/change-position.ts'
 import { QUARANTINE_FIELDS } from '../quality/quarantine.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { datasetDetail, datasetStatuses, observe } from '../runtime/status.ts'
 import { relationOf } from '../runtime/warehouse.ts'
-import type { DatasetDetail, DatasetStatus, IncomingBatch, Platform, Relation } from '../serving/platform.ts'
+import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
+import type {
+  ChangesPage,
+  ChangesQuestion,
+  DatasetChanges,
+  IncomingBatch,
+  Platform,
+  Relation,
+} from '../serving/platform.ts'
 import { carryOut } from './control.ts'
 
 /** What serving sees of a running project. */
@@ -85,6 +95,10 @@ export class RuntimePlatform implements Platform {
     return quarantineRelation(name, quarantine, this.#lake)
   }
 
+  changes(name: string): DatasetChanges {
+    return new RuntimeChanges(this.#runtime, this.#runtime.project.dataset(name).name)
+  }
+
   async control(
     verb: string,
     input: Record<string, unknown>,
@@ -95,6 +109,42 @@ export class RuntimePlatform implements Platform {
 
   get #lake(): string {
     return join(this.#runtime.options.dataDirectory, 'lake')
+  }
+}
+
+class RuntimeChanges implements DatasetChanges {
+  readonly name: string
+  readonly start = writePosition({ done: 0n })
+  readonly #runtime: Runtime
+
+  constructor(runtime: Runtime, name: string) {
+    this.name = name
+    this.#runtime = runtime
+  }
+
+  get fields(): readonly IdentifiedField[] {
+    return this.#runtime.lakeTable(this.name).fields
+  }
+
+  present(): string {
+    return writePosition(this.#runtime.changes.present(this.name))
+  }
+
+  check(place: string): void {
+    readPosition(place)
+  }
+
+  async page(place: string, question: ChangesQuestion): Promise<ChangesPage | 'lost' | undefined> {
+    const page = await this.#runtime.changes.page(this.name, readPosition(place), { ...question, form: jsonObjects })
+    return page === undefined || page === 'lost' ? page : { rows: page.rows, next: writePosition(page.next) }
+  }
+
+  count(): number {
+    return this.#runtime.publications.count(this.name)
+  }
+
+  after(seen: number, signal: AbortSignal): Promise<void> {
+    return this.#runtime.publications.after(this.name, seen, signal)
   }
 }
 
@@ -143,8 +193,8 @@ export function quarantineRelation(stream: string, table: LakeTable | undefined,
 export function absentTable(fields: Parameters<typeof assignIds>[0]): LakeTable {
   let id = 0
   const identified: IdentifiedField[] = assignIds(fields, () => ++id)
-  return { fields: identified, snapshot: () => undefined, files: async () => [] } as Pick<
+  return { fields: identified, snapshot: () => undefined, published: () => [], files: async () => [] } as Pick<
     LakeTable,
-    'fields' | 'snapshot' | 'files'
+    'fields' | 'snapshot' | 'published' | 'files'
   > as LakeTable
 }

@@ -2,20 +2,28 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { assert } from '../base/errors.ts'
-import type { DatasetStatus } from '../serving/platform.ts'
+import type { ParameterValues } from '../engine/duckdb/bind.ts'
+import type { DatasetStatus } from '../project/status.ts'
+import { endpointNamed, endpointParameters, endpointSql } from '../serving/endpoints.ts'
 import { servingLimits } from '../serving/limits.ts'
 import { Queries } from '../serving/queries.ts'
 import { SqlPool } from '../serving/sandbox/pool.ts'
+import type { RowFormat } from '../serving/sandbox/protocol.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { LakePlatform } from './lake-platform.ts'
 import { loadProject } from './load-project.ts'
 import { type ServerClient, runningServer } from './server-client.ts'
 
+type Format = 'json' | 'csv'
+type Parameters = readonly (string | number)[] | Readonly<Record<string, string>>
+
 /** Reads what is published: from the server that runs on the data directory, or else from the lake. */
 export interface Reader {
   /** The answer to a SELECT: the document of `POST /v1/sql`, or CSV. The same limits hold either way. */
-  query(sql: string, format: 'json' | 'csv', parameters?: readonly (string | number)[]): Promise<Buffer>
+  query(sql: string, format: Format, parameters?: Parameters): Promise<Buffer>
+  /** The answer of an endpoint, whose parameters are given as text: the document of `GET /v1/endpoints/{name}`, or CSV. */
+  endpoint(name: string, format: Format, parameters: URLSearchParams): Promise<Buffer>
   datasets(): Promise<DatasetStatus[]>
   /** Where it reads from: a URL, or undefined for the lake. */
   readonly url: string | undefined
@@ -28,6 +36,8 @@ export async function openReader(home: Home, effects: Effects): Promise<Reader> 
   return server === undefined ? LakeReader.open(home, effects) : new ServerReader(server)
 }
 
+const MEDIA_TYPES: Readonly<Record<Format, string>> = { json: 'application/json', csv: 'text/csv' }
+
 class ServerReader implements Reader {
   readonly #server: ServerClient
 
@@ -39,8 +49,13 @@ class ServerReader implements Reader {
     return this.#server.url
   }
 
-  query(sql: string, format: 'json' | 'csv', parameters: readonly (string | number)[] = []): Promise<Buffer> {
-    return this.#server.ask('POST', `/v1/sql?format=${format}`, { sql, parameters })
+  query(sql: string, format: Format, parameters: Parameters = []): Promise<Buffer> {
+    return this.#server.ask('POST', '/v1/sql', { sql, parameters }, MEDIA_TYPES[format])
+  }
+
+  endpoint(name: string, format: Format, parameters: URLSearchParams): Promise<Buffer> {
+    const path = `/v1/endpoints/${encodeURIComponent(name)}?${parameters.toString()}`
+    return this.#server.ask('GET', path, undefined, MEDIA_TYPES[format])
   }
 
   async datasets(): Promise<DatasetStatus[]> {
@@ -51,6 +66,10 @@ class ServerReader implements Reader {
   }
 
   async close(): Promise<void> {}
+}
+
+function isList(parameters: Parameters): parameters is readonly (string | number)[] {
+  return Array.isArray(parameters)
 }
 
 class LakeReader implements Reader {
@@ -95,12 +114,25 @@ class LakeReader implements Reader {
     })
   }
 
-  async query(sql: string, format: 'json' | 'csv', parameters: readonly (string | number)[] = []): Promise<Buffer> {
+  query(sql: string, format: Format, parameters: Parameters = []): Promise<Buffer> {
+    const untyped = (value: string | number) => ({ type: undefined, value })
+    const bound = isList(parameters)
+      ? parameters.map(untyped)
+      : Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, untyped(value)]))
+    return this.#ask(sql, bound, format, 'arrays')
+  }
+
+  async endpoint(name: string, format: Format, parameters: URLSearchParams): Promise<Buffer> {
+    const endpoint = endpointNamed(this.#platform.endpoints(), name)
+    return this.#ask(endpointSql(endpoint), endpointParameters(endpoint, parameters), format, 'objects')
+  }
+
+  async #ask(sql: string, parameters: ParameterValues, format: Format, rows: RowFormat): Promise<Buffer> {
     const { queries } = await (this.#pool ??= this.#openPool())
     const answer = await queries.ask({
       sql,
-      parameters: parameters.map((value) => ({ type: undefined, value })),
-      format: format === 'json' ? 'arrays' : 'csv',
+      parameters,
+      format: format === 'json' ? rows : 'csv',
       maxRows: this.#rowsMax,
     })
     assert(answer.kind === 'rows', 'a query without ETag or Parquet is answered with rows')

@@ -22,8 +22,8 @@ export class ServerClient {
   }
 
   /** The body of an answer. Throws what the server's problem document says. */
-  async ask(method: 'GET' | 'POST', path: string, body?: unknown): Promise<Buffer> {
-    const response = await this.#send(method, path, body)
+  async ask(method: 'GET' | 'POST', path: string, body?: unknown, accept = 'application/json'): Promise<Buffer> {
+    const response = await this.#send(method, path, body, accept)
     const bytes = await buffer(response)
     if (response.statusCode! >= 400) throw problemError(bytes.toString('utf8'), response.statusCode!)
     return bytes
@@ -51,7 +51,7 @@ export class ServerClient {
     })
   }
 
-  #send(method: string, path: string, body: unknown): Promise<IncomingMessage> {
+  #send(method: string, path: string, body: unknown, accept?: string): Promise<IncomingMessage> {
     const url = new URL(path, this.#note.url)
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
     return new Promise((resolve, reject) => {
@@ -62,6 +62,7 @@ export class ServerClient {
           agent: false,
           headers: {
             authorization: `Bearer ${this.#note.token}`,
+            ...(accept === undefined ? {} : { accept }),
             ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': payload.length }),
           },
         },

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { evolveFields } from '../lake/evolution.ts'
 import { Lake } from '../lake/lake.ts'
+import { isPortableName } from '../project/dataset.ts'
 import type { Disk } from '../storage/disk.ts'
 import { LAYERS } from '../runtime/warehouse.ts'
 import type { BoundProject } from '../runtime/bind.ts'
@@ -20,7 +21,7 @@ export async function storedProblems(
   for (const stream of project.order) {
     const declared = fields.get(stream.name)
     // Derived tables are made anew when they cannot follow.
-    if (stream.kind !== 'stream' || declared === undefined) continue
+    if (stream.kind !== 'stream' || declared === undefined || !isPortableName(stream.name)) continue
     const context = { dataset: stream.name, file: stream.place?.file, line: stream.place?.line }
     const table = await lake.load({ namespace: LAYERS.stream, name: stream.name })
     let id = 1_000_000

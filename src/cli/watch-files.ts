@@ -11,16 +11,26 @@ export interface WatchOptions {
   readonly root: string
   /** The globs of the moment. */
   include(): readonly string[]
+  /** Files the project imports at the moment. */
+  imported(): readonly string[]
   readonly clock: Clock
   readonly disk: Disk
   readonly signal: AbortSignal
 }
 
 /**
- * Yields the names of project files that came, went or changed, in batches, from the moment of the first call on. Looks at
- * names, sizes and times instead of asking the kernel: editors that replace files, network disks and containers all work.
+ * Yields the names of project files that came, went or changed, in batches, from the moment of the first call on: TypeScript
+ * and SQL files, and the JSON files that are imported, for others may be data. Looks at names, sizes and times instead of
+ * asking the kernel: editors that replace files, network disks and containers all work.
  */
-export async function* changedFiles({ root, include, clock, disk, signal }: WatchOptions): AsyncGenerator<string[]> {
+export async function* changedFiles({
+  root,
+  include,
+  imported,
+  clock,
+  disk,
+  signal,
+}: WatchOptions): AsyncGenerator<string[]> {
   let before = await stamps(root, include(), disk)
   while (!signal.aborted) {
     const started = clock.monotonic()
@@ -37,14 +47,18 @@ export async function* changedFiles({ root, include, clock, disk, signal }: Watc
     }
     changed = difference(before, now)
     before = now
-    if (!signal.aborted) yield changed.map((file) => file.slice(root.length + 1))
+    changed = changed.filter((file) => !file.endsWith('.json') || imported().includes(file))
+    if (!signal.aborted && changed.length > 0) yield changed.map((file) => file.slice(root.length + 1))
   }
 }
+
+/** Files that declarations may be read from beside TypeScript. */
+const TEXTS = ['**/*.sql', '**/*.json']
 
 type Stamps = ReadonlyMap<string, string>
 
 async function stamps(root: string, include: readonly string[], disk: Disk): Promise<Stamps> {
-  const files = [join(root, CONFIG_FILE), ...(await projectFiles(root, include))]
+  const files = [join(root, CONFIG_FILE), ...(await projectFiles(root, [...include, ...TEXTS]))]
   const stats = await Promise.all(files.map(async (file) => [file, await disk.stat(file)] as const))
   return new Map(
     stats.flatMap(([file, stat]) => (stat === undefined ? [] : [[file, `${stat.mtimeMs} ${stat.size}`] as const])),

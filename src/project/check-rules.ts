@@ -10,7 +10,7 @@ export interface Local {
   column(name: string, fields: readonly Field[], what: string): boolean
 }
 
-/** What checks of a dataset say about columns; tables without declared columns are looked at once their SQL is bound. */
+/** What is wrong with a check over these columns. Those of a table without declared columns are known once its SQL is bound. */
 export function checkCheck(check: Check, dataset: Dataset, fields: readonly Field[], local: Local): void {
   const what = `check ${checkName(check)}`
   if (check.on === 'row' && dataset.kind === 'table') {
@@ -38,7 +38,8 @@ export function checkCheck(check: Check, dataset: Dataset, fields: readonly Fiel
         local.report('bad-check', `${what} has nothing to compare with.`, 'Give min, max or both.')
       return
     case 'nullFraction':
-      if (local.column(check.column, fields, what) && !(check.max >= 0 && check.max <= 1))
+      local.column(check.column, fields, what)
+      if (!(check.max >= 0 && check.max <= 1))
         local.report('bad-check', `${what} allows ${check.max}.`, 'Give a share from 0 to 1.', check.column)
       return
     case 'unique':

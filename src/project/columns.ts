@@ -115,6 +115,14 @@ function checked(name: string, column: unknown): Pick<Field, 'name' | 'type'> {
   })
 }
 
+/** Columns that carry a record's origin in every stream and quarantine. */
+const ORIGIN: readonly string[] = ['_partition', '_offset']
+
+/** The columns to offer somebody who named one that is not there: those that Millrace adds only where one of them is meant. */
+export function offeredColumns(wrong: string, names: Iterable<string>): string[] {
+  return [...names].filter((name) => wrong.startsWith('_') || !ORIGIN.includes(name))
+}
+
 /** A type as declared: `decimal(10, 2)`, `list<string>`. */
 export function typeName(type: ColumnType): string {
   switch (type.kind) {

@@ -30,7 +30,9 @@ export const WINDOW_END = 'window_end'
 export const WINDOW_OPEN = 'window_open'
 
 /** The columns a table gets beside those of its query: which interval or window a row is of. A session's key is not among them. */
-export function windowFields({ materialization }: Table): Field[] {
+export function windowFields(dataset: Dataset): Field[] {
+  if (dataset.kind === 'stream') return []
+  const { materialization } = dataset
   if (materialization.kind === 'interval') return [intervalField(materialization.unit)]
   if (materialization.kind !== 'window' && materialization.kind !== 'session') return []
   const what = materialization.kind

@@ -1,6 +1,6 @@
 import { MillraceError } from '../base/errors.ts'
 import { type Columns, type RowOf, fieldsOf } from './columns.ts'
-import { DECLARED, type Dataset, isDeclaration } from './dataset.ts'
+import { DECLARED, type Dataset, isDataset, isDeclaration } from './dataset.ts'
 import { listOf } from './function.ts'
 import { callerPlace } from './place.ts'
 import { SqlTemplate, sql } from './sql.ts'
@@ -94,7 +94,7 @@ export function mapReduce<
 
 function queryOf(name: string, from: unknown): SqlTemplate {
   if (from instanceof SqlTemplate) return from
-  if (isDeclaration(from) && from.kind !== 'endpoint') return sql`select * from ${from}`
+  if (isDeclaration(from) && isDataset(from)) return sql`select * from ${from}`
   throw new MillraceError('invalid', 'bad-input', `mapReduce '${name}': from is ${String(from)}.`, {
     hint: 'Name a dataset that is declared above, or write a query: sql`select … from ${dataset}`.',
     context: { dataset: name },

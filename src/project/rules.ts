@@ -3,12 +3,13 @@ import { MillraceError } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
 import { type Local, checkCheck } from './check-rules.ts'
 import type { Field } from './columns.ts'
-import { type Dataset, type Declaration, isPortableName } from './dataset.ts'
+import { type Dataset, type Declaration, isDataset, isPortableName } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
 import { timeColumn, windowFields } from './event-time.ts'
+import type { Handler } from './handler.ts'
 import { checkInputsOf, inputsOf } from './inputs.ts'
 import type { Place } from './place.ts'
-import type { Source } from './source.ts'
+import { type FileFormat, SOURCE_OPTIONS, type Source } from './source.ts'
 import type { PartitionBy, Stream } from './stream.ts'
 import type { Table } from './table.ts'
 import { checkTransform } from './transform-rules.ts'
@@ -25,21 +26,19 @@ export function checkDeclarations(declarations: readonly Declaration[]): Millrac
     problems.push(problem(about, code, message, hint, column))
 
   for (const declaration of declarations) {
-    const group = declaration.kind === 'endpoint' ? 'endpoint ' : ''
-    const twin = byName.get(group + declaration.name)
+    const group = isDataset(declaration) ? 'dataset' : declaration.kind
+    const twin = byName.get(`${group} ${declaration.name}`)
     if (twin) {
       report(
         declaration,
         'duplicate-name',
-        `Two ${declaration.kind === 'endpoint' ? 'endpoints' : 'datasets'} are called '${declaration.name}'; the other stands at ${at(twin.place)}.`,
+        `Two ${group}s are called '${declaration.name}'; the other stands at ${at(twin.place)}.`,
         'Rename one of them.',
       )
     }
-    byName.set(group + declaration.name, declaration)
+    byName.set(`${group} ${declaration.name}`, declaration)
     if (
-      declaration.kind === 'endpoint'
-        ? !/^[a-z][a-z0-9_-]{0,62}$/.test(declaration.name)
-        : !isPortableName(declaration.name)
+      isDataset(declaration) ? !isPortableName(declaration.name) : !/^[a-z][a-z0-9_-]{0,62}$/.test(declaration.name)
     ) {
       report(
         declaration,
@@ -54,11 +53,12 @@ export function checkDeclarations(declarations: readonly Declaration[]): Millrac
     const local = new Reporter(declaration, problems)
     if (declaration.kind === 'stream') checkStream(declaration, local)
     else if (declaration.kind === 'table') checkTable(declaration, local)
-    else checkEndpoint(declaration, local)
+    else if (declaration.kind === 'endpoint') checkEndpoint(declaration, local)
+    else checkHandler(declaration, local)
     checkReferences(declaration, known, local)
   }
   for (const declaration of declarations)
-    if (declaration.kind !== 'endpoint') checkCycle(declaration, new Reporter(declaration, problems))
+    if (isDataset(declaration)) checkCycle(declaration, new Reporter(declaration, problems))
   return problems
 }
 
@@ -158,13 +158,14 @@ function checkStream(stream: Stream, local: Reporter): void {
       'Let key be some of the unique columns, or use one partition.',
     )
   }
+  oneOf(stream.unknown, ['drop', 'keep', 'quarantine'], 'unknown', 'bad-unknown', local)
   for (const partition of stream.partitionBy) checkPartition(partition, fields, stream.time, local)
   for (const check of stream.checks) checkCheck(check, stream, fields, local)
   if (stream.sources.length > 0 && stream.partitions > 1) {
     local.report(
       'bad-partitions',
-      'a stream with file sources has one partition.',
-      'Remove partitions, or load the files into a stream of their own.',
+      `partitions is ${stream.partitions}, but a stream with file sources has one: a file that comes again replaces what it brought before, and that takes records in one order.`,
+      'Remove partitions; or declare the files as a stream of their own, beside the one that takes records over HTTP.',
     )
   }
   const names = new Set<string>()
@@ -192,13 +193,18 @@ function checkTable(table: Table, local: Reporter): void {
     local.report('bad-key', 'key names no column.', 'Name the columns that identify a row.')
   if (!table.fields) return
   const own = [...table.fields, ...windowFields(table)]
-  for (const partition of table.partitionBy) checkPartition(partition, own, timeColumn(table), local)
   if (materialization.kind === 'key') {
     for (const name of materialization.columns) local.column(name, table.fields, 'key')
     if (materialization.version !== undefined) local.column(materialization.version, table.fields, 'version')
     if (materialization.deleted !== undefined) local.column(materialization.deleted, table.fields, 'deleted')
   }
+  checkLayout(table, own, local)
   for (const check of table.checks) checkCheck(check, table, own, local)
+}
+
+/** What a table's partitioning says about its columns: the declared ones, or those its query turns out to return. */
+export function checkLayout(table: Table, fields: readonly Field[], local: Local): void {
+  for (const partition of table.partitionBy) checkPartition(partition, fields, timeColumn(table), local)
 }
 
 function checkEndpoint(endpoint: Endpoint, local: Reporter): void {
@@ -230,17 +236,42 @@ function checkEndpoint(endpoint: Endpoint, local: Reporter): void {
   }
 }
 
+function checkHandler(handler: Handler, local: Reporter): void {
+  local.duration(handler.timeout, 'timeout')
+  if (parseDuration(handler.timeout) === 0)
+    local.report('bad-duration', 'timeout is 0: every call would fail.', "Leave it out for '30 seconds'.")
+  if (!Number.isInteger(handler.batch) || handler.batch < 1 || handler.batch > HANDLER_BATCH_MAX)
+    local.report(
+      'bad-batch',
+      `batch is ${handler.batch}.`,
+      `Use a whole number of rows from 1 to ${HANDLER_BATCH_MAX}.`,
+    )
+  if (handler.from !== undefined && handler.from !== 'start')
+    local.report(
+      'bad-from',
+      `from is '${String(handler.from)}'.`,
+      "Write from: 'start' to begin with all rows there are, or leave it out to begin with what is published next.",
+    )
+}
+
+/** Rows of one call are in memory at once. */
+const HANDLER_BATCH_MAX = 100_000
+
 function checkReferences(declaration: Declaration, known: ReadonlySet<Declaration>, local: Reporter): void {
-  const used = declaration.kind === 'stream' ? [] : declaration.sql.datasets
-  const all =
-    declaration.kind === 'endpoint'
-      ? used
-      : [
-          ...used,
-          ...declaration.checks.flatMap((check) =>
-            'dataset' in check ? [check.dataset] : 'sql' in check ? check.sql.datasets : [],
-          ),
-        ]
+  const used =
+    declaration.kind === 'stream'
+      ? []
+      : declaration.kind === 'handler'
+        ? [declaration.dataset]
+        : declaration.sql.datasets
+  const all = isDataset(declaration)
+    ? [
+        ...used,
+        ...declaration.checks.flatMap((check) =>
+          'dataset' in check ? [check.dataset] : 'sql' in check ? check.sql.datasets : [],
+        ),
+      ]
+    : used
   for (const dataset of new Set(all)) {
     if (!known.has(dataset)) {
       local.report(
@@ -296,13 +327,10 @@ function checkFields(fields: readonly Field[], local: Reporter): void {
   }
 }
 
-/** What a partitioning says about columns; tables without declared columns are looked at once their SQL is bound. */
-export function checkPartition(
-  declared: PartitionBy,
-  fields: readonly Field[],
-  time: string | undefined,
-  local: Local,
-): void {
+function checkPartition(declared: PartitionBy, fields: readonly Field[], time: string | undefined, local: Local): void {
+  const known = typeof declared === 'string' ? TIME_UNITS : Object.keys(PARTITIONED_BY)
+  if (!oneOf(typeof declared === 'string' ? declared : declared.by, known, 'partitionBy', 'bad-partition', local))
+    return
   if (typeof declared === 'string' && time === undefined) {
     local.report(
       'bad-partition',
@@ -312,6 +340,14 @@ export function checkPartition(
     return
   }
   const partition = typeof declared === 'string' ? { column: time!, by: declared } : declared
+  const size = partition.by === 'bucket' ? partition.count : partition.by === 'truncate' ? partition.width : 1
+  if (!Number.isInteger(size) || size < 1)
+    local.report(
+      'bad-partition',
+      `column '${partition.column}' is partitioned by ${partition.by} ${size}.`,
+      'Use a whole number of at least 1.',
+      partition.column,
+    )
   if (!local.column(partition.column, fields, 'partitionBy')) return
   const { kind } = fields.find((f) => f.name === partition.column)!.type
   if (!PARTITIONED_BY[partition.by].includes(kind))
@@ -321,16 +357,16 @@ export function checkPartition(
       `${partition.by} takes ${PARTITIONED_BY[partition.by].join(', ')}.`,
       partition.column,
     )
-  const size = partition.by === 'bucket' ? partition.count : partition.by === 'truncate' ? partition.width : 1
-  if (!Number.isInteger(size) || size < 1)
-    local.report(
-      'bad-partition',
-      `column '${partition.column}' is partitioned by ${partition.by} ${size}.`,
-      'Use a whole number of at least 1.',
-      partition.column,
-    )
 }
 
+/** Reports a word that is none of those there are: types, which would have told, are stripped where a project runs. */
+function oneOf(given: string, known: readonly string[], what: string, code: string, local: Local): boolean {
+  if (known.includes(given)) return true
+  local.report(code, `${what} is '${given}'.`, didYouMean(String(given), known))
+  return false
+}
+
+const TIME_UNITS = ['year', 'month', 'day', 'hour']
 const TIMES = ['date', 'timestamp'] as const
 const TEXTS_AND_NUMBERS = ['string', 'int', 'long', 'decimal'] as const
 /** Types of columns that can be laid out so: what Iceberg allows. */
@@ -344,26 +380,33 @@ const PARTITIONED_BY: Record<Exclude<PartitionBy, string>['by'], readonly string
   truncate: TEXTS_AND_NUMBERS,
 }
 
+const FILE_FORMATS: readonly FileFormat[] = ['csv', 'ndjson', 'json', 'parquet']
+
 function checkSource(source: Source, fields: readonly Field[], local: Reporter): void {
-  for (const column of Object.keys(source.map ?? {})) local.column(column, fields, `map of source '${source.name}'`)
+  const what = `source '${source.name}'`
+  for (const option of Object.keys(source))
+    if (!SOURCE_OPTIONS.includes(option))
+      local.report('unknown-option', `${what} has no option '${option}'.`, didYouMean(option, SOURCE_OPTIONS))
+  if (source.format !== undefined) oneOf(source.format, FILE_FORMATS, `format of ${what}`, 'bad-source', local)
+  for (const column of Object.keys(source.map ?? {})) local.column(column, fields, `map of ${what}`)
   const excluded = new Set(source.exclude ?? [])
   for (const [column, from] of Object.entries(source.map ?? {})) {
     if (typeof from === 'string' && excluded.has(from))
       local.report(
         'bad-source',
-        `map of source '${source.name}' takes '${column}' from '${from}', which is excluded.`,
+        `map of ${what} takes '${column}' from '${from}', which is excluded.`,
         'Remove one of the two.',
         column,
       )
   }
-  if (source.every !== undefined) local.duration(source.every, `every of source '${source.name}'`)
+  if (source.every !== undefined) local.duration(source.every, `every of ${what}`)
   if (source.encoding !== undefined && !/^(cp|ibm-?)(437|850)$/i.test(source.encoding)) {
     try {
       new TextDecoder(source.encoding)
     } catch {
       local.report(
         'bad-encoding',
-        `source '${source.name}' has encoding '${source.encoding}'.`,
+        `${what} has encoding '${source.encoding}'.`,
         "Use a label of the WHATWG Encoding Standard, such as 'windows-1252', or the DOS code pages 'cp437' and 'cp850'.",
       )
     }

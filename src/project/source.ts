@@ -48,6 +48,27 @@ export interface FilesSource extends FilesOptions {
 
 export type Source = FilesSource
 
+/** Every option of a source: what else is given is a typo. */
+export const SOURCE_OPTIONS = Object.keys({
+  kind: true,
+  name: true,
+  path: true,
+  format: true,
+  encoding: true,
+  delimiter: true,
+  quote: true,
+  header: true,
+  trim: true,
+  exclude: true,
+  map: true,
+  every: true,
+  nulls: true,
+  number: true,
+  date: true,
+  timestamp: true,
+  zone: true,
+} satisfies Record<keyof FilesSource, true>)
+
 export const source = {
   /** Files of one shape. Each file is loaded exactly once; a changed file replaces what it loaded before. */
   files: (options: FilesOptions & { name?: string }): FilesSource => ({

@@ -138,9 +138,9 @@ export function table(name: string, options: TableOptions): Table {
 function materializationOf(options: TableOptions): Materialization {
   if (options.interval !== undefined) {
     const { interval, emit } = options
-    return isUnit(interval)
-      ? { kind: 'interval', unit: interval, emit: emit ?? 'continuous' }
-      : { kind: 'window', size: interval, every: interval, emit: emit ?? 'closed' }
+    return isLength(interval)
+      ? { kind: 'window', size: interval, every: interval, emit: emit ?? 'closed' }
+      : { kind: 'interval', unit: interval, emit: emit ?? 'continuous' }
   }
   if (options.window !== undefined) {
     const { window, emit = 'closed' } = options
@@ -154,6 +154,7 @@ function materializationOf(options: TableOptions): Materialization {
   return { kind: 'full' }
 }
 
-function isUnit(interval: string): interval is IntervalUnit {
-  return (INTERVAL_UNITS as readonly string[]).includes(interval)
+/** Whether an interval is a length, not a unit of the calendar. */
+function isLength(interval: string): interval is `${number} ${string}` {
+  return /^\s*[\d.-]/.test(interval)
 }

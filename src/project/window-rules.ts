@@ -1,4 +1,5 @@
 import { parseDuration } from '../base/duration.ts'
+import { didYouMean } from '../base/suggest.ts'
 import type { Local } from './check-rules.ts'
 import { isWindowed, timeColumn, windowFields } from './event-time.ts'
 import { INTERVAL_UNITS, type Table } from './table.ts'
@@ -47,6 +48,12 @@ export function checkWindow(table: Table, local: Local): void {
         'Read what those windows are made of, or windows that do not overlap.',
       )
   }
+  if (kind === 'interval' && !INTERVAL_UNITS.includes(materialization.unit))
+    local.report(
+      'bad-interval',
+      `interval is '${String(materialization.unit)}'.`,
+      `${didYouMean(String(materialization.unit), INTERVAL_UNITS)} A length is written with its number: '10 seconds'.`,
+    )
   if (kind === 'window') checkSliding(materialization, local)
   if (kind === 'session') checkSession(table, materialization, local)
   if (table.acceptLate !== undefined) duration(table.acceptLate, 'acceptLate', local)
@@ -74,7 +81,8 @@ function isOverlapping({ size, every }: { size: string; every: string }): boolea
 }
 
 function checkSliding({ size, every }: { size: string; every: string }, local: Local): void {
-  const [sizeMs, everyMs] = [duration(size, 'window.size', local), duration(every, 'window.every', local)]
+  const sizeMs = duration(size, 'window.size', local)
+  const everyMs = every === size ? sizeMs : duration(every, 'window.every', local)
   if (sizeMs === undefined || everyMs === undefined) return
   for (const [name, text, ms] of [
     ['size', size, sizeMs],
@@ -118,8 +126,18 @@ function checkSession(table: Table, { gap, by }: { gap: string; by: readonly str
     )
     return
   }
-  const fields = timed[0]?.fields
-  if (fields) for (const name of by) local.column(name, fields, 'window.by')
+  const [input] = timed
+  if (!input?.fields) return
+  const names = [...windowFields(input), ...input.fields].map((field) => field.name)
+  for (const name of by) {
+    if (!names.includes(name))
+      local.report(
+        'unknown-column',
+        `window.by names column '${name}', which ${input.kind} '${input.name}' does not have.`,
+        didYouMean(name, names),
+        name,
+      )
+  }
 }
 
 function duration(text: string, what: string, local: Local): number | undefined {
@@ -128,7 +146,7 @@ function duration(text: string, what: string, local: Local): number | undefined 
     local.report(
       'bad-duration',
       `${what}: '${text}' is not a duration.`,
-      `Write a number and a unit, such as '10 minutes'${what === 'window.size' ? `; calendar intervals are ${INTERVAL_UNITS.join(', ')}` : ''}.`,
+      "Write a number and a unit, such as '10 minutes'.",
     )
   return ms
 }

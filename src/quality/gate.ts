@@ -102,7 +102,7 @@ export function compileGate(
       const failures = [
         ...whole.map((rule) => failure(rule)),
         ...stream.fields.map((field) => typeFailure(field)),
-        ...rules.map((rule) => failure(rule)),
+        ...rules.map((rule) => failure(rule, stream.fields)),
       ]
       const list = `list_filter([${failures.join(', ')}], lambda f: f IS NOT NULL)`
       const from = `FROM (${typedColumns(file, false)})`
@@ -159,8 +159,13 @@ function wholeRules(stream: Stream, { unmapped }: TextLevel): RowRule[] {
   return rules
 }
 
-function failure({ name, condition, reason }: RowRule): string {
-  return `CASE WHEN NOT coalesce(${condition}, false) THEN [${quoteLiteral(name)}, ${reason}] END`
+/** A rule that gives no answer because a column it asks about has no value of its type says nothing new. */
+function failure({ name, condition, reason }: RowRule, fields: readonly Field[] = []): string {
+  const untyped = fields
+    .filter((field) => new RegExp(`\\b${field.name}\\b`, 'i').test(condition))
+    .map((f) => `NOT coalesce(${wellTyped(textName(f), quoteIdentifier(f.name), f.type, f.nullable)}, false)`)
+  const unanswered = untyped.length === 0 ? 'false' : `(${untyped.join(' OR ')})`
+  return `CASE WHEN NOT coalesce(${condition}, ${unanswered}) THEN [${quoteLiteral(name)}, ${reason}] END`
 }
 
 function typeFailure(field: Field): string {

@@ -1,16 +1,18 @@
 import { createHash } from 'node:crypto'
 import { MillraceError, asMillraceError } from '../base/errors.ts'
+import { closest } from '../base/suggest.ts'
 import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import { describe } from '../engine/duckdb/describe.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
 import type { Field } from '../project/columns.ts'
-import { sameType, typeName } from '../project/columns.ts'
+import { offeredColumns, sameType, typeName } from '../project/columns.ts'
+import { checkName } from '../project/check.ts'
 import type { Dataset, Declaration } from '../project/dataset.ts'
 import type { Project } from '../project/project.ts'
 import { type Local, checkCheck } from '../project/check-rules.ts'
 import { timeColumn, windowFields } from '../project/event-time.ts'
-import { checkPartition } from '../project/rules.ts'
+import { checkLayout } from '../project/rules.ts'
 import type { SqlTemplate } from '../project/sql.ts'
 import type { Materialization, Table } from '../project/table.ts'
 import { ORIGIN_FIELDS, compileGate, streamFields } from '../quality/gate.ts'
@@ -34,7 +36,7 @@ export async function bindProject(project: Project, database: Database): Promise
   const fields = new Map<string, readonly Field[]>()
   const code = new Map<string, string>()
   const empty = (dataset: Dataset) => emptyRelation(fields.get(dataset.name) ?? dataset.fields ?? [])
-  const hasProblem = (dataset: Dataset) => problems.some((problem) => problem.context.dataset === dataset.name)
+  const problemsOf = (dataset: Dataset) => problems.filter((problem) => problem.context.dataset === dataset.name)
   for (const dataset of project.order) {
     if (dataset.kind === 'stream') {
       fields.set(dataset.name, streamFields(dataset))
@@ -42,12 +44,13 @@ export async function bindProject(project: Project, database: Database): Promise
       try {
         fields.set(dataset.name, await bindTable(dataset, database, empty))
       } catch (error) {
-        // What the declarations say already need not be said again.
-        if (!hasProblem(dataset)) problems.push(locate(error, dataset, 'sql'))
+        const found = locate(error, dataset, 'sql', project)
+        if (!follows(found, problemsOf(dataset))) problems.push(found)
       }
     }
     const own = fields.get(dataset.name)
-    if (own === undefined || hasProblem(dataset)) continue
+    if (own === undefined && dataset.kind === 'table' && dataset.fields === undefined) checkUnbound(dataset, problems)
+    if (own === undefined || problemsOf(dataset).length > 0) continue
     problems.push(...(await bindChecks(dataset, own, database, empty)))
     code.set(dataset.name, fingerprint(dataset, own))
   }
@@ -60,10 +63,19 @@ export async function bindProject(project: Project, database: Database): Promise
         endpoint.sql.render({ dataset: empty, parameter: (name) => `NULL::${parameters.get(name) ?? 'VARCHAR'}` }),
       )
     } catch (error) {
-      problems.push(locate(error, endpoint, 'sql'))
+      problems.push(locate(error, endpoint, 'sql', project))
     }
   }
   return { project, fields, code, problems }
+}
+
+/** Whether a problem with a query follows from one of the declaration: of the same column, or with its parameters. */
+function follows({ code, context }: MillraceError, known: readonly MillraceError[]): boolean {
+  return known.some((problem) =>
+    context.column === undefined
+      ? problem.code === code || problem.code === 'bad-sql-part'
+      : problem.context.column === context.column,
+  )
 }
 
 async function bindTable(table: Table, database: Database, empty: (dataset: Dataset) => string): Promise<Field[]> {
@@ -91,7 +103,7 @@ async function bindTable(table: Table, database: Database, empty: (dataset: Data
       'invalid',
       'reserved-column',
       `The query returns a column '${taken.name}', which the ${materialization.kind} adds itself.`,
-      { hint: `Leave it out, or name it otherwise.` },
+      { hint: `Leave it out, or name it otherwise.`, context: { column: taken.name } },
     )
   }
   if (materialization.kind === 'key') {
@@ -101,12 +113,17 @@ async function bindTable(table: Table, database: Database, empty: (dataset: Data
           'invalid',
           'unknown-column',
           `The query does not return column '${name}', which key, version or deleted names.`,
-          { hint: `It returns ${names.join(', ')}.` },
+          { hint: `It returns ${offeredColumns(name, names).join(', ')}.`, context: { column: name } },
         )
     }
   }
   const own = table.fields === undefined ? found : promised(table, found)
-  if (materialization.kind === 'session') await bindSessions(table, database, empty)
+  // What is wrong with the key is told by the rules.
+  if (
+    materialization.kind === 'session' &&
+    added.length === windowFields(table).length + Math.max(1, materialization.by.length)
+  )
+    await bindSessions(table, database, empty)
   return [...added, ...own]
 }
 
@@ -142,8 +159,9 @@ async function sessionKeyFields(
   empty: (dataset: Dataset) => string,
 ): Promise<Field[]> {
   if (materialization.kind !== 'session') return []
-  const input = sql.datasets.find((dataset) => timeColumn(dataset) !== undefined)!
-  return describe(database, `SELECT ${materialization.by.map(quoteIdentifier).join(', ')} FROM ${empty(input)}`)
+  const input = sql.datasets.find((dataset) => timeColumn(dataset) !== undefined)
+  const fields = input === undefined ? [] : await describe(database, `SELECT * FROM ${empty(input)}`)
+  return fields.filter((field) => materialization.by.includes(field.name))
 }
 
 /** The columns of a table that a function makes row by row: its own, and where each row came from. */
@@ -167,6 +185,7 @@ function resultFields({ materialization, fields }: Table, found: readonly Field[
 
 /** The promised columns of a table, after comparing them with what its query returns. */
 function promised(table: Table, found: readonly Field[]): Field[] {
+  const names = found.map((field) => field.name)
   for (const field of table.fields!) {
     const given = found.find((f) => f.name === field.name)
     if (!given)
@@ -174,7 +193,7 @@ function promised(table: Table, found: readonly Field[]): Field[] {
         'invalid',
         'unknown-column',
         `The query does not return the promised column '${field.name}'.`,
-        { hint: `It returns ${found.map((f) => f.name).join(', ')}.` },
+        { hint: `It returns ${offeredColumns(field.name, names).join(', ')}.`, context: { column: field.name } },
       )
     if (!sameType(given.type, field.type) && !castable(given, field)) {
       throw new MillraceError(
@@ -213,14 +232,15 @@ async function bindChecks(
   const problems: MillraceError[] = []
   // Declared columns have been looked at; those of a query are known only now.
   const local = dataset.kind === 'table' && dataset.fields === undefined ? reportsOf(dataset, problems) : undefined
-  if (local && dataset.kind === 'table')
-    for (const partition of dataset.partitionBy) checkPartition(partition, fields, timeColumn(dataset), local)
+  if (local && dataset.kind === 'table') checkLayout(dataset, fields, local)
   for (const check of dataset.checks) {
     const before = problems.length
     if (local) checkCheck(check, dataset, fields, local)
     if (problems.length > before) continue
     try {
       if (check.rule === 'sql') await describe(database, renderCheck(check.sql, emptyRelation(fields), empty))
+      if (check.rule === 'matches')
+        await describe(database, `SELECT regexp_matches('', ${quoteLiteral(check.pattern)}) AS "matches"`)
       if (check.rule === 'predicate')
         await describe(
           database,
@@ -237,7 +257,7 @@ async function bindChecks(
           `SELECT ${quoteIdentifier(check.column)} IN (SELECT ${quoteIdentifier(check.references)} FROM ${empty(check.dataset)}) FROM ${emptyRelation(fields)}`,
         )
     } catch (error) {
-      problems.push(locate(error, dataset, `check ${'name' in check ? check.name : check.rule}`))
+      problems.push(locate(error, dataset, `check ${checkName(check)}`))
     }
   }
   if (dataset.kind === 'stream') {
@@ -256,11 +276,19 @@ function reportsOf(dataset: Dataset, problems: MillraceError[]): Local {
     problems.push(locate(new MillraceError('invalid', code, message, { hint, context: { column } }), dataset))
   const column: Local['column'] = (name, fields, what) => {
     if (fields.some((field) => field.name === name)) return true
+    const names = fields.map((field) => field.name)
     const message = `${what} names column '${name}', which the query does not return.`
-    report('unknown-column', message, `It returns ${fields.map((field) => field.name).join(', ')}.`, name)
+    report('unknown-column', message, `It returns ${offeredColumns(name, names).join(', ')}.`, name)
     return false
   }
   return { report, column }
+}
+
+/** What is wrong with a table whose query does not bind, beside that: its columns are not known, so nothing is said of them. */
+function checkUnbound(table: Table, problems: MillraceError[]): void {
+  const local: Local = { report: reportsOf(table, problems).report, column: () => false }
+  checkLayout(table, [], local)
+  for (const check of table.checks) checkCheck(check, table, [], local)
 }
 
 async function bindGate(
@@ -287,8 +315,24 @@ export function emptyRelation(fields: readonly Field[]): string {
   return `(SELECT ${fields.map((field) => `NULL::${duckdbType(field.type)} AS ${quoteIdentifier(field.name)}`).join(', ')} WHERE false)`
 }
 
+/** DuckDB looks for a table of its own, and suggests one of its catalog's; what is meant is a dataset. */
+function datasetHint({ message }: MillraceError, project: Project): string | undefined {
+  const name = /Table with name (\S+) does not exist/.exec(message)?.[1]
+  if (name === undefined) return undefined
+  const meant = closest(name, project.datasets.keys())
+  return meant === undefined
+    ? 'SQL names a dataset by the variable that declares it, as in `from ${orders}`.'
+    : `Name dataset '${meant}' by the variable that declares it, as in \`from \${orders}\`: that is how Millrace knows what reads what.`
+}
+
+/** DuckDB's regular expressions are RE2's, which says of what it does not have that it is invalid. */
+function patternHint({ message }: MillraceError): string | undefined {
+  if (!/Invalid Input error: (invalid|bad|missing) /.test(message)) return undefined
+  return 'Regular expressions are those of RE2: no look-ahead, look-behind or back-references.'
+}
+
 /** Says where an error of a declaration stands. */
-function locate(error: unknown, about: Declaration, part?: string): MillraceError {
+function locate(error: unknown, about: Declaration, part?: string, project?: Project): MillraceError {
   const known = asMillraceError(error)
   const place = about.place ? `${about.place.file}:${about.place.line}` : 'unknown place'
   return new MillraceError(
@@ -296,7 +340,11 @@ function locate(error: unknown, about: Declaration, part?: string): MillraceErro
     known.code,
     `${about.kind} '${about.name}' (${place})${part === undefined ? '' : `, ${part}`}: ${known.message}`,
     {
-      hint: known.hint ?? 'Correct the SQL; `millrace plan` checks it again.',
+      hint:
+        (project && datasetHint(known, project)) ??
+        known.hint ??
+        patternHint(known) ??
+        'Correct the SQL; `millrace plan` checks it again.',
       context: { ...known.context, dataset: about.name, file: about.place?.file, line: about.place?.line },
       cause: error,
     },

@@ -8,6 +8,7 @@ import type { PartitionLog } from '../log/log.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
 import { writeFiles } from './partitioned.ts'
 import { carriedSummary } from './record.ts'
+import { neededBy } from './handlers.ts'
 import type { Runtime } from './runtime.ts'
 import { CANDIDATE, newestStep, relationOf } from './warehouse.ts'
 
@@ -83,7 +84,10 @@ function retentionOf(runtime: Runtime, table: LakeTable): { keepLast: number; ma
   const readers = [...runtime.tables.values()].filter((reader) =>
     [...inputsOf(reader.table), ...checkInputsOf(reader.table)].some((input) => input.name === table.id.name),
   )
-  const consumed = new Set(readers.map((reader) => newestStep(reader.lakeTable)?.record.inputs?.[table.id.name]))
+  const consumed = new Set([
+    ...readers.map((reader) => newestStep(reader.lakeTable)?.record.inputs?.[table.id.name]),
+    ...neededBy(runtime.handlers.of(table.id.name)),
+  ])
   const oldest = history.findIndex((snapshot) => consumed.has(String(snapshot.id)))
   const needed = oldest === -1 ? 0 : history.length - oldest
   const age = durationMs(runtime.project.config.lake?.snapshotAge ?? DEFAULTS.snapshotAge, 'lake.snapshotAge')

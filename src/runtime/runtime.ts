@@ -20,10 +20,14 @@ import { type Gate, compileGate } from '../quality/gate.ts'
 import type { Disk } from '../storage/disk.ts'
 import { runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
+import { ChangeFeed } from './change-feed.ts'
 import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
 import { FunctionPool } from './function-pool.ts'
+import { HandlerPlaces } from './handler-places.ts'
+import { Handlers } from './handlers.ts'
 import { Lanes } from './lanes.ts'
 import { maintain } from './maintain.ts'
+import { Publications } from './publications.ts'
 import type { AuditResult, Counts } from './record.ts'
 import { replayStream } from './replay.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
@@ -75,6 +79,12 @@ export class Runtime {
   readonly streams = new Map<string, StreamRunner>()
   readonly tables = new Map<string, TableRunner>()
   readonly scheduler: Scheduler
+  /** Tells when a dataset was published. */
+  readonly publications = new Publications()
+  /** What publications changed, row by row. */
+  readonly changes: ChangeFeed
+  /** Code of the project that is called with them. */
+  readonly handlers: Handlers
   readonly #lanes: Lanes
   readonly #functions: FunctionPool
   readonly #gates = new Map<string, Gate>()
@@ -111,6 +121,19 @@ export class Runtime {
       limit: options.project.config.limits?.refreshes ?? DEFAULTS.refreshes,
       share: options.eager === true ? 1 : DEFAULTS.refreshShare,
       step: (dataset) => this.#step(dataset),
+      onPublished: (dataset) => this.publications.tell(dataset.name),
+    })
+    this.changes = new ChangeFeed({
+      database,
+      disk: options.disk,
+      temporary: join(options.dataDirectory, 'tmp'),
+      tableOf: (name) => this.lakeTable(name),
+    })
+    this.handlers = new Handlers(options.project.handlers.values(), {
+      changes: this.changes,
+      publications: this.publications,
+      places: new HandlerPlaces(options.disk, options.dataDirectory),
+      clock: options.clock,
     })
   }
 
@@ -151,6 +174,7 @@ export class Runtime {
     })
     const runtime = new Runtime(options, bound, database, lanes)
     await Promise.all(project.order.map((dataset) => runtime.#open(dataset, temporary)))
+    await runtime.handlers.open()
     return runtime
   }
 
@@ -308,6 +332,7 @@ export class Runtime {
     for (const dataset of this.project.order)
       if (dataset.kind === 'table' || hasAudits(dataset)) this.scheduler.due(dataset)
     this.#polls.push(this.#watchFreshness(), this.#watchIdle(), this.#keepHouse())
+    this.handlers.start()
   }
 
   /** Keeps files few and the log small, a bounded part at a time. What goes wrong is told, and tried again the next time. */
@@ -494,9 +519,12 @@ export class Runtime {
 
   async #stop(): Promise<void> {
     this.#stopping.abort()
+    // What is published from now on, they are told the next time.
+    const handlers = this.handlers.stop()
     const runners = [...this.streams.values()]
     const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
     await this.scheduler.stop()
+    await handlers
     const closed = await Promise.allSettled(runners.map((runner) => runner.log.close()))
     await Promise.all([this.#lanes.close(), this.#functions.close()])
     this.database.close()

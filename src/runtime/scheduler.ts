@@ -25,6 +25,8 @@ export interface SchedulerOptions {
   readonly share: number
   /** Refreshes (tables) or audits (streams) one dataset. */
   step(dataset: Dataset): Promise<StepOutcome>
+  /** Called when a dataset was published, before its readers run. */
+  onPublished?(dataset: Dataset): void
 }
 
 /**
@@ -88,9 +90,13 @@ export class Scheduler {
 
   /** Makes the readers of a dataset due: it was published. */
   published(dataset: Dataset): void {
-    const change = ++this.#changes
-    for (const reader of this.#readers.get(dataset) ?? []) this.#makeDue(reader, change)
+    this.#spread(dataset, ++this.#changes)
     this.#pump()
+  }
+
+  #spread(dataset: Dataset, change: number): void {
+    this.#options.onPublished?.(dataset)
+    for (const reader of this.#readers.get(dataset) ?? []) this.#makeDue(reader, change)
   }
 
   // A dataset that waits already keeps the number of the first change it waits for.
@@ -175,7 +181,7 @@ export class Scheduler {
         dataset,
         outcome === 'blocked' ? { state: 'blocked', reason: reason ?? 'an audit failed' } : { state: 'ok' },
       )
-      if (outcome === 'published') for (const reader of this.#readers.get(dataset) ?? []) this.#makeDue(reader, change)
+      if (outcome === 'published') this.#spread(dataset, change)
       this.#readyAt.set(dataset, clock.monotonic() + (clock.monotonic() - started) * (1 / share - 1))
     } catch (error) {
       this.#failed(dataset, change, asMillraceError(error))

@@ -1,46 +1,15 @@
-import type { IdentifiedField } from '../project/columns.ts'
 import { checkName } from '../project/check.ts'
 import type { Dataset } from '../project/dataset.ts'
+import { timeColumn } from '../project/event-time.ts'
 import { checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
+import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/status.ts'
 import type { LakeTable } from '../lake/table.ts'
-import { type AuditResult, NO_COUNTS, readRecord } from './record.ts'
+import { handlerStatus } from './handlers.ts'
+import { type AuditResult, NO_COUNTS, type StepRecord, readRecord } from './record.ts'
 import type { Runtime } from './runtime.ts'
 import type { StepState } from './scheduler.ts'
 import { newestStep, rowsVersion } from './warehouse.ts'
-
-export interface DatasetStatus {
-  name: string
-  kind: 'stream' | 'table'
-  state: 'ok' | 'blocked' | 'failed' | 'held' | 'empty'
-  reason?: string
-  snapshot: string | null
-  published: string | null
-  rows: number
-  received: number
-  accepted: number
-  duplicates: number
-  quarantined: number
-  /** Whether it has a quarantine: rows that do not fit, or that its function fails for, are kept there. */
-  refuses: boolean
-  lag: number
-  freshness_ms: number | null
-}
-
-export interface DatasetDetail extends DatasetStatus {
-  doc?: string
-  fields: readonly IdentifiedField[]
-  inputs: string[]
-  outputs: string[]
-  checks: {
-    name: string
-    severity: 'quarantine' | 'warn' | 'block'
-    state: 'passed' | 'failed' | 'unknown'
-    message?: string
-  }[]
-  files: number
-  bytes: number
-  sql?: string
-}
+import { streamWatermark } from './watermark.ts'
 
 /** What status needs of a project, running or only looked at. */
 export interface Observed {
@@ -51,6 +20,7 @@ export interface Observed {
   /** Results of checks newer than those in the snapshots. */
   auditsOf(name: string): readonly AuditResult[]
   stateOf(dataset: Dataset): StepState
+  handlersOf(name: string): HandlerStatus[]
   heldBy(dataset: Dataset): { dataset: Dataset; state: StepState } | undefined
 }
 
@@ -60,6 +30,10 @@ export function observe(runtime: Runtime): Observed {
     lakeTable: (name) => runtime.lakeTable(name),
     streamLag: (name) => runtime.streams.get(name)!.lag,
     auditsOf: (name) => runtime.audits.get(name) ?? [],
+    handlersOf: (name) =>
+      runtime.handlers
+        .of(name)
+        .map(({ handler, place, calls }) => handlerStatus(handler, place, runtime.lakeTable(name), calls)),
     stateOf: (dataset) => runtime.scheduler.stateOf(dataset),
     heldBy: (dataset) => runtime.scheduler.heldBy(dataset),
   }
@@ -75,6 +49,7 @@ function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
   const newest = newestStep(table)
   const counts = newest?.record.counts ?? NO_COUNTS
   const rows = Number(main?.summary['total-records'] ?? 0)
+  const handlers = observed.handlersOf(dataset.name)
   return {
     name: dataset.name,
     kind: dataset.kind,
@@ -87,7 +62,15 @@ function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
     refuses: refusesRows(dataset),
     lag: dataset.kind === 'stream' ? observed.streamLag(dataset.name) : inputsBehind(dataset, table, observed),
     freshness_ms: main ? Math.max(0, observed.nowMs - main.timestampMs) : null,
+    ...(handlers.length === 0 ? {} : { handlers }),
+    watermark: watermarkText(dataset, newest?.record),
   }
+}
+
+function watermarkText(dataset: Dataset, record: StepRecord | undefined): string | null {
+  if (timeColumn(dataset) === undefined) return null
+  const ms = dataset.kind === 'stream' ? streamWatermark(dataset, record?.newest ?? [], new Set()) : record?.watermark
+  return ms === undefined ? null : new Date(ms).toISOString()
 }
 
 function stateOf(dataset: Dataset, table: LakeTable, observed: Observed): Pick<DatasetStatus, 'state' | 'reason'> {

@@ -2,13 +2,13 @@ import type { FastifyInstance } from 'fastify'
 import { MillraceError } from '../base/errors.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import { didYouMean } from '../base/suggest.ts'
+import type { BoundValue } from '../engine/duckdb/bind.ts'
 import { typeName } from '../project/columns.ts'
 import type { Endpoint } from '../project/endpoint.ts'
 import { clientGone, formOf, sendAnswer } from './answer.ts'
 import type { ServingLimits } from './limits.ts'
 import type { Platform } from './platform.ts'
 import type { Queries } from './queries.ts'
-import type { BoundValue } from './sandbox/protocol.ts'
 import { FORMAT, jsonResponses, tableResponses } from './schemas.ts'
 import { typedText } from './typed-text.ts'
 
@@ -47,7 +47,7 @@ export function endpointRoutes(
     },
     validatorCompiler: () => () => true,
     handler: async (request, reply) => {
-      const endpoint = endpointNamed(platform, request.params.name)
+      const endpoint = endpointNamed(platform.endpoints(), request.params.name)
       const { searchParams } = new URL(request.url, 'http://millrace')
       const takesFormat = endpoint.params.some(({ name }) => name === 'format')
       const form = formOf(request, takesFormat ? undefined : (searchParams.get('format') ?? undefined))
@@ -84,8 +84,8 @@ function described({ name, doc, params }: Endpoint) {
   }
 }
 
-function endpointNamed(platform: Platform, name: string): Endpoint {
-  const all = platform.endpoints()
+/** The endpoint of a name. Errors: `invalid`/`unknown-endpoint`. */
+export function endpointNamed(all: readonly Endpoint[], name: string): Endpoint {
   const endpoint = all.find((each) => each.name === name)
   if (endpoint !== undefined) return endpoint
   throw new MillraceError('invalid', 'unknown-endpoint', `There is no endpoint '${name}'.`, {
@@ -98,10 +98,10 @@ function endpointNamed(platform: Platform, name: string): Endpoint {
 }
 
 /**
- * The URL's values, typed as declared. A nullable parameter that is left out is null. Errors, all `invalid`:
+ * Values given as text, typed as declared. A nullable parameter that is left out is null. Errors, all `invalid`:
  * `unknown-parameter`, `missing-parameter`, `repeated-parameter`, `bad-value`.
  */
-function endpointParameters(endpoint: Endpoint, given: URLSearchParams): Record<string, BoundValue> {
+export function endpointParameters(endpoint: Endpoint, given: URLSearchParams): Record<string, BoundValue> {
   const names = endpoint.params.map(({ name }) => name)
   for (const name of given.keys()) {
     if (names.includes(name)) continue
@@ -137,7 +137,7 @@ function endpointParameters(endpoint: Endpoint, given: URLSearchParams): Record<
         'missing-parameter',
         `The endpoint '${endpoint.name}' needs the parameter '${name}'.`,
         {
-          hint: `Add ${name}=… (${typeName(type)}) to the URL.`,
+          hint: `Give ${name}=… (${typeName(type)}).`,
           context: { endpoint: endpoint.name, parameter: name },
         },
       )

@@ -1,6 +1,8 @@
+import type { ParameterValues } from '../engine/duckdb/bind.ts'
 import type { RecordLines } from '../log/lines.ts'
 import type { IdentifiedField } from '../project/columns.ts'
 import type { Endpoint } from '../project/endpoint.ts'
+import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
 
 /** What serving needs of the running platform. The composition root supplies it; serving never reaches into the runtime. */
 export interface Platform {
@@ -21,6 +23,8 @@ export interface Platform {
   relation(name: string): Promise<Relation>
   /** The rows in quarantine of a dataset. */
   quarantine(name: string): Promise<Relation>
+  /** What the publications of a dataset change. Throws invalid/unknown-dataset. */
+  changes(name: string): DatasetChanges
   /** Writes asked for by the command line beside a running server: `run`, `replay`, `quarantine-replay`, `maintain`, `verify`. */
   control(
     verb: string,
@@ -50,45 +54,36 @@ export interface Relation {
   release(): void
 }
 
-export interface DatasetStatus {
-  name: string
-  kind: 'stream' | 'table'
-  /** `ok`, `blocked` (an audit failed: the last good snapshot is served), `failed` (the last refresh threw), `held` (an input is blocked or failed), `empty`. */
-  state: 'ok' | 'blocked' | 'failed' | 'held' | 'empty'
-  /** Why, when not ok. */
-  reason?: string
-  /** Newest snapshot id, as text (64 bits), published or not. */
-  snapshot: string | null
-  /** Published snapshot id. */
-  published: string | null
-  /** Rows published. */
-  rows: number
-  received: number
-  accepted: number
-  duplicates: number
-  quarantined: number
-  /** Whether it has a quarantine: rows that do not fit, or that its function fails for, are kept there. */
-  refuses: boolean
-  /** Acknowledged records not yet in a published snapshot (streams), or input snapshots not yet derived (tables). */
-  lag: number
-  /** Age of the newest published data in milliseconds; null when there is none. */
-  freshness_ms: number | null
+/** The published changes of one dataset, in order. A place in them is a text that stays good across restarts. */
+export interface DatasetChanges {
+  readonly name: string
+  readonly fields: readonly IdentifiedField[]
+  /** The place before all rows of the present snapshot. */
+  readonly start: string
+  /** The place after all that is published now. */
+  present(): string
+  /** Throws invalid/bad-position for what is no place. */
+  check(place: string): void
+  /** The next rows: undefined when there is nothing newer, 'lost' when it can no longer be told what came next. */
+  page(place: string, question: ChangesQuestion): Promise<ChangesPage | 'lost' | undefined>
+  /** Publications so far; taken before looking for a page, `after` it misses none. */
+  count(): number
+  after(seen: number, signal: AbortSignal): Promise<void>
 }
 
-export interface DatasetDetail extends DatasetStatus {
-  doc?: string
-  fields: readonly IdentifiedField[]
-  /** Names of the datasets it reads and of those that read it. */
-  inputs: string[]
-  outputs: string[]
-  checks: {
-    name: string
-    severity: 'quarantine' | 'warn' | 'block'
-    state: 'passed' | 'failed' | 'unknown'
-    message?: string
-  }[]
-  files: number
-  bytes: number
-  /** The declaration's SQL, for tables. */
-  sql?: string
+export interface ChangesQuestion {
+  readonly columns: readonly IdentifiedField[]
+  /** SQL on the columns, parameters as `$name`. */
+  readonly conditions: readonly string[]
+  readonly parameters: ParameterValues
+  /** The page ends with the row that reaches either. */
+  readonly rowsMax: number
+  readonly bytesMax: number
+}
+
+export interface ChangesPage {
+  /** Text of JSON objects, each with the place after it. What a change removed comes first. */
+  readonly rows: readonly { readonly removed: boolean; readonly row: string; readonly after: string }[]
+  /** The place after the page. */
+  readonly next: string
 }

@@ -23,6 +23,7 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   'not-acceptable': 406,
   'queries-busy': 429,
   'record-too-large': 413,
+  'too-many-live': 429,
   'token-missing': 401,
   'token-wrong': 401,
   'unknown-dataset': 404,
@@ -92,21 +93,17 @@ function retryAfter({ context }: MillraceError): string {
 /** Fastify's and Node's own errors in our terms; anything unknown is a bug and keeps its message to itself. */
 export function fromServer(error: unknown): MillraceError {
   if (error instanceof MillraceError) return error
-  const { code, message, validation } = error as {
+  const { code, message, validation, validationContext } = error as {
     code?: string
     message?: string
-    validation?: { instancePath: string; message?: string }[]
+    validation?: Violation[]
+    validationContext?: string
   }
-  if (validation !== undefined) {
-    const first = validation[0]
-    return new MillraceError(
-      'invalid',
-      'bad-request',
-      `The request does not fit: ${first?.instancePath ?? ''} ${first?.message ?? message}.`,
-      {
-        hint: 'The form of every request is at /openapi.json.',
-      },
-    )
+  if (validation?.[0] !== undefined) {
+    const where = validationContext === 'querystring' ? 'URL' : 'body'
+    return new MillraceError('invalid', 'bad-request', `${violated(validation[0], where)}.`, {
+      hint: 'The form of every request is at /openapi.json.',
+    })
   }
   switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
@@ -130,5 +127,27 @@ export function fromServer(error: unknown): MillraceError {
         hint: 'This is a bug; please report it with the request and the time.',
         cause: error,
       })
+  }
+}
+
+/** What ajv says of a part of a request that does not fit its schema. */
+interface Violation {
+  readonly keyword: string
+  readonly instancePath: string
+  readonly message?: string
+  readonly params: Readonly<Record<string, unknown>>
+}
+
+function violated({ keyword, instancePath, message, params }: Violation, where: string): string {
+  const part = instancePath.slice(1).replaceAll('/', '.')
+  switch (keyword) {
+    case 'required':
+      return `The ${where} lacks '${String(params['missingProperty'])}'`
+    case 'additionalProperties':
+      return `The ${where} has '${String(params['additionalProperty'])}', which is not known here`
+    case 'enum':
+      return `'${part}' must be one of ${(params['allowedValues'] as readonly unknown[]).join(', ')}`
+    default:
+      return `${part === '' ? `The ${where}` : `'${part}'`} ${message ?? 'does not fit'}`
   }
 }

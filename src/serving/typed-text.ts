@@ -13,7 +13,7 @@ export function isScalar(type: ColumnType): boolean {
 export function typedText(type: ColumnType, text: string, where: string): string {
   const canonical = READERS[type.kind]?.(text, type)
   if (canonical !== undefined) return canonical
-  throw new MillraceError('invalid', 'bad-value', `${where}: '${text}' is not a ${typeName(type)}.`, {
+  throw new MillraceError('invalid', 'bad-value', `${where}: '${text}' is not a valid ${typeName(type)}.`, {
     hint: HINTS[type.kind] ?? 'Lists and structs cannot be given here.',
     context: { parameter: where, value: text.slice(0, 200) },
   })

@@ -13,7 +13,8 @@ export interface DirectoryLock {
  * with the process, however that ends. `lock.pid` only serves the message. Not for network file systems without locks.
  * Nothing else in this process may open and close `lock.db`: that would end the lock (fcntl(2)).
  *
- * Errors: `conflict`/`data-locked` when another process, or another part of this one, holds it.
+ * Errors: `conflict`/`data-locked` when another process, or another part of this one, holds it; `invalid`/`not-a-directory`;
+ * `denied`/`no-access`.
  */
 export async function lockDirectory(path: string): Promise<DirectoryLock> {
   const pidPath = join(path, 'lock.pid')
@@ -40,7 +41,26 @@ export async function lockDirectory(path: string): Promise<DirectoryLock> {
 }
 
 function lockError(path: string, pidPath: string, error: unknown): MillraceError {
-  if (!isBusy(error)) {
+  if (isNodeError(error, 'EEXIST', 'ENOTDIR')) {
+    return new MillraceError('invalid', 'not-a-directory', `The data directory ${path} is a file, or within one.`, {
+      hint: 'Name a directory, which may be new (--data).',
+      context: { path },
+      cause: error,
+    })
+  }
+  if (isNodeError(error, 'EACCES', 'EPERM', 'EROFS') || isSqlite(error, SQLITE_READONLY, SQLITE_CANTOPEN)) {
+    return new MillraceError(
+      'denied',
+      'no-access',
+      `The data directory ${path} cannot be written: ${messageOf(error)}.`,
+      {
+        hint: 'Give this user the right to write there, or use another directory (--data).',
+        context: { path },
+        cause: error,
+      },
+    )
+  }
+  if (!isSqlite(error, SQLITE_BUSY)) {
     return new MillraceError(
       'internal',
       'lock-failed',
@@ -60,10 +80,16 @@ function lockError(path: string, pidPath: string, error: unknown): MillraceError
   })
 }
 
-const SQLITE_BUSY = 5
+function isNodeError(error: unknown, ...codes: readonly string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code))
+}
 
-function isBusy(error: unknown): boolean {
-  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
+const SQLITE_BUSY = 5
+const SQLITE_READONLY = 8
+const SQLITE_CANTOPEN = 14
+
+function isSqlite(error: unknown, ...codes: readonly number[]): boolean {
+  return error instanceof Error && 'errcode' in error && codes.includes(Number(error.errcode))
 }
 
 /** undefined in the moment between a holder's lock and its note. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../src/cli/commands.ts'
-import { MILLRACE, ROOT, SHOP, folder, millrace, project } from './support.ts'
+import { EVENTS, MILLRACE, ROOT, SHOP, folder, millrace, project } from './support.ts'
 
 test.each(Object.keys(COMMANDS))('millrace %s --help shows usage, options and an example', async (name) => {
   const { code, stdout, stderr } = await millrace([name, '--help'])
@@ -29,7 +29,10 @@ describe('what is wrong with the command line is told, with exit code 2', () => 
     [['start', '--port'], '--port needs a value.', 'Write --port N.'],
     [['start', '--port', '70000'], "--port is '70000'.", 'a whole number from 0 to 65535'],
     [['status', '--json=1'], '--json takes no value.', 'Write --json alone.'],
-    [['query'], 'millrace query needs an argument.', 'Usage: millrace query'],
+    [['query'], 'millrace query needs SQL.', 'Usage: millrace query'],
+    [['query', '--endpoint', 'e', 'select 1'], 'SQL and --endpoint exclude each other.', 'Usage: millrace query'],
+    [['query', '--endpoint', 'e', '--param', 'day'], "--param is 'day'.", 'Write --param NAME=VALUE.'],
+    [['query', 'select $a', '--param', 'a=1', '--param', 'a=2'], '--param a is given twice.', 'Give it once.'],
     [['query', 'select', '1'], "millrace query cannot use '1'.", 'Put the SQL in quotes'],
     [['run', '--from', 'yesterday'], "--from is 'yesterday', which is not a date or time.", '--from 2026-01-31'],
     [['run', '--from', '2026-02-30'], "--from is '2026-02-30'", 'not a date'],
@@ -41,6 +44,9 @@ describe('what is wrong with the command line is told, with exit code 2', () => 
     [['replay', 'orders'], 'Where to begin is not said, or said twice.', '--from-start'],
     [['quarantine', 'shw'], "There is no 'millrace quarantine shw'.", "Did you mean 'show'?"],
     [['quarantine', 'show'], 'millrace quarantine show needs a dataset.', 'DATASET'],
+    [['quarantine', 'replay', 'a', '--limit', '3'], 'millrace quarantine replay takes no --limit.', 'Only show does.'],
+    [['quarantine', 'list', '--rule', 'a'], 'millrace quarantine list takes no --rule.', 'every rule'],
+    [['init', ''], 'DIR is empty.', 'millrace init DIR'],
     [['maintain', '--orphans', 'soon'], "--orphans: 'soon' is not a duration.", '1 day'],
     [['init', '--template', 'file'], "There is no template 'file'.", "Did you mean 'files'?"],
   ])('%j', async (args, message, hint) => {
@@ -86,7 +92,7 @@ test('errors as JSON', async () => {
   expect(JSON.parse(usage.stderr).error).toMatchObject({
     kind: 'invalid',
     code: 'usage',
-    message: 'millrace query needs an argument.',
+    message: 'millrace query needs SQL.',
   })
   const root = project({ 'a.ts': 'export const = 1' })
   const failed = await millrace(['run', '--json', '--project', root])
@@ -143,4 +149,31 @@ test('the documentation names every command and every option', async () => {
     expect(page).toContain(`\n## ${name}\n`)
     for (const option of Object.keys((await load()).default.options)) expect(page).toContain(`--${option}`)
   }
+})
+
+test('commands that only read tell all problems of a project too', async () => {
+  const root = project({
+    'a.ts':
+      "import { stream, t } from 'millrace'\nexport const a = stream('a', { columns: { id: t.string() }, time: 'at' as 'id', unique: ['no' as 'id'] })\n",
+  })
+  const { code, stderr } = await millrace(['status', '--json', '--project', root])
+  expect(code).toBe(1)
+  expect(
+    JSON.parse(stderr).error.problems.map((each: { message: string }) => each.message.replace(/.*: /, '')),
+  ).toEqual([
+    "time names column 'at', which stream 'a' does not have.",
+    "unique names column 'no', which stream 'a' does not have.",
+  ])
+})
+
+test.each([
+  [['status', '--data', 'file'], 'error: The data directory file is no directory.', '--data'],
+  [['run', '--data', 'file'], 'error: The data directory file is no directory.', '--data'],
+  [['init', 'file'], 'error: file is a file, not a folder.', 'millrace init DIR'],
+])('a file where a folder is wanted is told: %j', async (args, message, hint) => {
+  const root = project({ ...EVENTS, file: '' })
+  const { code, stdout, stderr } = await millrace(args, { cwd: root })
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+  expect(stderr).toContain(message)
+  expect(stderr).toContain(hint)
 })

@@ -63,6 +63,31 @@ test('edits are taken up, a broken one is told while the last good version serve
   expect(await names(url!)).toEqual([])
 })
 
+test('SQL files and imported JSON files are taken up, JSON that is data is not', async () => {
+  const root = project({
+    ...EVENTS,
+    'kinds.json': '["a"]',
+    'sql/known.sql': 'where amount > 0',
+    'data/day.json': '[]',
+    'known.ts': `import { readFileSync } from 'node:fs'
+import { sql, table } from 'millrace'
+import kinds from './kinds.json' with { type: 'json' }
+import { events } from './events.ts'
+const where = readFileSync(new URL('./sql/known.sql', import.meta.url), 'utf8')
+export const known = table('known_' + kinds.join('_'), { sql: sql\`select * from \${events} \${sql.raw(where)}\` })
+`,
+  })
+  const dev = new Running(['dev', '--port', '0'], { cwd: root })
+  const [, url] = await dev.says(/POST (http:\/\/\S+)\/v1\/streams\/events/)
+  write(root, { 'data/day.json': '[{"id":"1"}]', 'kinds.json': '["a","b"]' })
+  await dev.says(/changed kinds\.json\n[^]*running the new version/)
+  expect(await names(url!)).toContain('known_a_b')
+  const line = dev.lines
+  write(root, { 'sql/known.sql': 'where amont > 0' })
+  await dev.says(/changed sql\/known\.sql\n[^]*table 'known_a_b', sql: Binder error[^]*keeps running/, line)
+  expect(await dev.kill('SIGINT')).toMatchObject({ code: 0 })
+})
+
 test('a project that is broken from the start is waited for', async () => {
   const root = project({ 'a.ts': 'export const = 1' })
   const dev = new Running(['dev', '--port', '0'], { cwd: root })

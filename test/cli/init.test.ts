@@ -10,7 +10,7 @@ describe.each(Object.keys(TEMPLATES))('the %s template', (template) => {
     const made = await millrace(['init', 'My First-Project', '--template', template], { cwd })
     expect(made).toMatchObject({ code: 0, stderr: '' })
     expect(made.stdout).toMatch(
-      /\nNext:\n {2}millrace plan --project My First-Project\n {2}millrace dev --project My First-Project\n$/,
+      /\nNext:\n {2}millrace plan --project 'My First-Project'\n {2}millrace dev --project 'My First-Project'\n$/,
     )
     const root = join(cwd, 'My First-Project')
     expect(readdirSync(root)).toEqual(

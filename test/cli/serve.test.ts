@@ -72,6 +72,47 @@ test('start, post, query, status, SIGTERM; and the same answers without the serv
   expect(fingerprint(data)).toEqual(before)
 })
 
+test('query asks endpoints, and gives parameters to them and to SQL, beside a server and without', async () => {
+  const root = project({
+    'events.ts': `${EVENTS['events.ts'].replace('check, sql', 'check, endpoint, sql')}
+export const above = endpoint('above', {
+  params: { total: t.decimal(10, 2), kind: t.string().nullable() },
+  sql: sql\`select kind, total from \${totals} where total > \${'total'} and kind = coalesce(\${'kind'}, kind) order by kind\`,
+})
+`,
+  })
+  const data = folder()
+  const { running, url } = await serve(root, data)
+  await post(url, '/v1/streams/events', sample)
+  await settled(url)
+  const query = (...args: string[]) => millrace(['query', '--project', root, '--data', data, ...args])
+  const all = async () => [
+    await query('--endpoint', 'above', '--param', 'total=1', '--json'),
+    await query('--endpoint', 'above', '--param', 'total=1', '--param', 'kind=b', '--csv'),
+    await query('select kind from totals where kind > $least', '--param', 'least=a', '--json'),
+    await query('--endpoint', 'abov'),
+    await query('--endpoint', 'above'),
+    await query('--endpoint', 'above', '--param', 'total=lots'),
+    await query('--endpoint', 'above', '--param', 'total=1', '--param', 'knd=b'),
+    await query('select $a'),
+  ]
+  const beside = await all()
+  expect(JSON.parse(beside[0]!.stdout)).toEqual(await get(url, '/v1/endpoints/above?total=1'))
+  expect(beside[1]!.stdout.trim().split(/\r?\n/)).toEqual(['kind,total', 'b,2.25'])
+  expect(JSON.parse(beside[2]!.stdout).rows).toEqual([['b']])
+  expect(beside.map(({ code }) => code)).toEqual([0, 0, 0, 1, 1, 1, 1, 1])
+  expect(beside[3]!.stderr).toContain("There is no endpoint 'abov'.\n  hint  Did you mean 'above'?")
+  expect(beside[4]!.stderr).toContain("needs the parameter 'total'.\n  hint  Give total=… (decimal(10, 2)).")
+  expect(beside[5]!.stderr).toContain("total: 'lots' is not a valid decimal(10, 2).")
+  expect(beside[6]!.stderr).toContain("has no parameter 'knd'.\n  hint  Did you mean 'kind'?")
+  expect(beside[7]!.stderr).toContain('--param NAME=VALUE')
+  await running.kill('SIGTERM')
+  expect(await all()).toEqual(beside)
+  expect((await query('--endpoint', 'above', '--param', 'total=1')).stdout).toMatch(
+    /^kind +total\n.*\n.*\na +1\.50\nb +2\.25\n$/,
+  )
+})
+
 /** Every file with its size and time. */
 function fingerprint(data: string): string[] {
   return readdirSync(data, { recursive: true })

@@ -231,6 +231,19 @@ describe('CSV', () => {
     ])
   })
 
+  test('field names that another delimiter separates are told before a record is read', async () => {
+    const directory = folder()
+    put(directory, 'a.csv', '\n id;name;n\n1;x;2\n')
+    expect(await failure(records(directory, { path: 'a.csv' }))).toMatchObject({
+      kind: 'invalid',
+      code: 'bad-header',
+      message: "a.csv, line 2: the field names are not separated: ' id;name;n'.",
+      hint: `Declare delimiter: ";" for source 's', if that is what separates them; put the name in quotes if it is one.`,
+    })
+    put(directory, 'b.csv', '"last; first"\nAda\n')
+    expect((await records(directory, { path: 'b.csv' })).map(fieldsOf)).toEqual([{ 'last; first': 'Ada' }])
+  })
+
   test('delimiter and quote must be usable', async () => {
     const directory = folder()
     put(directory, 'a.csv', 'a\n')

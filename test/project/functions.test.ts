@@ -26,9 +26,9 @@ const problemsOf = async (declarations: readonly Declaration[]): Promise<readonl
   (await bound(declarations)).problems
 
 describe('what is wrong with functions is found by plan, with place and remedy', () => {
-  const map = (options: object) => clicks.map('bad', { columns, map: () => ({ id: 'x' }), ...options } as never)
+  const map = (options: object) => clicks.map('bad', { columns, map: () => ({ id: 'x' }), ...options })
   const reduce = (options: object) =>
-    mapReduce('bad', { from: clicks, columns, map: () => [], reduce: () => undefined, ...options } as never)
+    mapReduce('bad', { from: clicks, columns, map: () => [], reduce: () => undefined, ...options })
 
   test.each<[string, () => Declaration, code: string, message: RegExp, hint: RegExp]>([
     ['no function', () => map({ map: undefined }), 'no-function', /map 'bad': map is missing/, /map: \(row\)/],
@@ -109,7 +109,7 @@ test('rows come with where they came from, and several of one record with their 
 
 test('the code changes with the function, what it may give and its version, and not with how it is run', async () => {
   const codeOf = async (options: object) => {
-    const mapped = clicks.flatMap('m', { columns, flatMap: () => [], ...options } as never)
+    const mapped = clicks.flatMap('m', { columns, flatMap: () => [], ...options })
     return (await bound([clicks, mapped])).code.get('m')
   }
   const code = await codeOf({})

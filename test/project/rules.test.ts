@@ -202,6 +202,24 @@ const STREAMS: Record<string, Case> = {
     /truncate takes string, int, long, decimal/,
     'at',
   ),
+  'partitionBy something else': wrongStream(
+    { time: 'at', partitionBy: 'dya' },
+    'bad-partition',
+    /partitionBy is 'dya'/,
+    /Did you mean 'day'/,
+  ),
+  'partitionBy a transform there is not': wrongStream(
+    { partitionBy: { column: 'id', by: 'buckets', count: 4 } },
+    'bad-partition',
+    /partitionBy is 'buckets'/,
+    /Did you mean 'bucket'/,
+  ),
+  'unknown fields treated otherwise': wrongStream(
+    { unknown: 'kepp' },
+    'bad-unknown',
+    /unknown is 'kepp'/,
+    /Did you mean 'keep'/,
+  ),
   'partitionBy no buckets': wrongStream(
     { partitionBy: { column: 'id', by: 'bucket', count: 0 } },
     'bad-partition',
@@ -212,8 +230,20 @@ const STREAMS: Record<string, Case> = {
   'files in several partitions': wrongStream(
     { partitions: 2, source: source.files({ path: '*.csv' }) },
     'bad-partitions',
-    /a stream with file sources has one partition/,
+    /partitions is 2, but a stream with file sources has one: a file that comes again replaces/,
     /Remove partitions/,
+  ),
+  'a source with an option there is not': wrongStream(
+    { source: source.files({ path: '*.csv', delimeter: ';' } as never) },
+    'unknown-option',
+    /source '\*\.csv' has no option 'delimeter'/,
+    /Did you mean 'delimiter'/,
+  ),
+  'a source of a format there is not': wrongStream(
+    { source: source.files({ path: '*.xml', format: 'xml' as never }) },
+    'bad-source',
+    /format of source '\*\.xml' is 'xml'/,
+    /There are: csv, ndjson, json, parquet/,
   ),
   'two sources of one name': wrongStream(
     { source: [source.files({ path: '*.csv' }), source.files({ path: '*.csv' })] },
@@ -335,8 +365,8 @@ const CHECKS: Record<string, Case> = {
   'a pattern only JavaScript has': wrongCheck(
     check.matches('id', /(?=x)/),
     'bad-sql',
-    /checks or map: .*invalid perl operator/,
-    /./,
+    /check matches\(id\): .*invalid perl operator/,
+    /RE2: no look-ahead/,
   ),
   'a condition that does not bind': wrongCheck(
     check.predicate('p', sql`nn > 1`),
@@ -360,7 +390,7 @@ const CHECKS: Record<string, Case> = {
   'a reference to a column that is not there': wrongCheck(
     check.reference('id', events, 'who'),
     'bad-sql',
-    /check reference: Binder error: .*who/,
+    /check reference\(\w+\): Binder error: .*who/,
     /./,
   ),
   'a row count of anything': wrongCheck(
@@ -401,13 +431,13 @@ const CHECKS: Record<string, Case> = {
   'a sum of text': wrongCheck(
     check.sumEquals('id', events, 'n'),
     'bad-sql',
-    /check sumEquals: Binder error: .*sum/,
+    /check sum_equals\(\w+\): Binder error: .*sum/,
     /./,
   ),
   'the sum of something that is not there': wrongCheck(
     check.sumEquals('n', events, 'price'),
     'bad-sql',
-    /check sumEquals: .*price/,
+    /check sum_equals\(\w+\): .*price/,
     /./,
   ),
   'freshness within no time': wrongCheck(
@@ -430,6 +460,43 @@ const TABLES: Record<string, Case> = {
     'bad-sql-part',
     /sql has \$\{'who'\}/,
     /sql\.literal\(\)/,
+  ),
+  'a dataset named as if it were a table of the engine': wrongTable(
+    { sql: sql`select id from events` },
+    'bad-sql',
+    /Table with name events does not exist/,
+    /Name dataset 'events' by the variable that declares it/,
+  ),
+  'SQL over a table that nothing declares': wrongTable(
+    { sql: sql`select id from nowhere` },
+    'bad-sql',
+    /Table with name nowhere does not exist/,
+    /by the variable that declares it, as in `from \$\{orders\}`/,
+  ),
+  'a check of a column beside those Millrace adds': wrongTable(
+    { sql: sql`select * from ${events}`, checks: [check.unique(['nn'])] },
+    'unknown-column',
+    /unique\(nn\) names column 'nn'/,
+    /^It returns id, n, at, day, tags\.$/,
+    'nn',
+  ),
+  'SQL with a column near to one that Millrace adds': wrongTable(
+    { sql: sql`select of from ${events}` },
+    'bad-sql',
+    /Referenced column "of" not found/,
+    /^Correct the SQL/,
+  ),
+  'SQL that misspells a column that Millrace adds': wrongTable(
+    { sql: sql`select _ofset from ${events}` },
+    'bad-sql',
+    /Referenced column "_ofset" not found/,
+    /^Did you mean '_offset'/,
+  ),
+  'an interval that is none': wrongTable(
+    { interval: 'dya' },
+    'bad-interval',
+    /interval is 'dya'/,
+    /Did you mean 'day'/,
   ),
   'SQL that does not bind': wrongTable(
     { sql: sql`select idd from ${events}` },
@@ -664,6 +731,42 @@ describe.each([
       ...(column === undefined ? {} : { column }),
     })
   })
+})
+
+test('everything wrong with a table is found at once, whether or not its query binds', async () => {
+  const parts = {
+    partitionBy: { column: 'x', by: 'bucket', count: 0 },
+    checks: [check.range('n', { min: 1 }), check.rowCount({}), check.nullFraction('x', { max: 2 })],
+  } as const
+  const messages = async (options: object) =>
+    (await problemsOf([events, asTable('bad', { ...parts, ...options })])).map(({ message }) =>
+      message.replace(/^table 'bad' \(.*?\)(, sql)?: /, ''),
+    )
+  const anyway = [
+    "column 'x' is partitioned by bucket 0.",
+    'check range(n) is a row check; tables take dataset checks.',
+    'check row_count has nothing to compare with.',
+    'check null_fraction(x) allows 2.',
+  ]
+  expect(await messages({ sql: sql`select idd from ${events}` })).toEqual([
+    'Binder error: Referenced column "idd" not found in FROM clause!',
+    ...anyway,
+  ])
+  expect(await messages({ sql: sql`select id from ${events}` })).toEqual([
+    anyway[0],
+    "partitionBy names column 'x', which the query does not return.",
+    ...anyway.slice(1, 3),
+    "check null_fraction(x) names column 'x', which the query does not return.",
+    anyway[3],
+  ])
+  expect(await messages({ columns: { id: t.string() }, sql: sql`select idd as id from ${events}` })).toEqual([
+    anyway[0],
+    "partitionBy names column 'x', which table 'bad' does not have.",
+    ...anyway.slice(1, 3),
+    "check null_fraction(x) names column 'x', which table 'bad' does not have.",
+    anyway[3],
+    'Binder error: Referenced column "idd" not found in FROM clause!',
+  ])
 })
 
 describe('circles', () => {

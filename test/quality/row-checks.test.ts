@@ -93,3 +93,33 @@ describe('row checks', () => {
     })
   })
 })
+
+test('a predicate that a column without a value leaves unanswered is not listed beside it', async () => {
+  const orders = stream('orders', {
+    columns: { quantity: t.int(), price: t.decimal(10, 2), note: t.string().nullable() },
+    checks: [
+      check.predicate('priced', sql`price > 0`),
+      check.predicate('sign', sql`quantity > 0 OR note = 'return'`),
+      check.predicate('worth', sql`quantity * price < 1000`),
+    ],
+  })
+  const { gate } = await gateHome(orders)
+  const { refused } = await gate([
+    '{"quantity":"six","price":2}',
+    '{"quantity":"six","price":-1}',
+    '{"price":"x"}',
+    '{"quantity":-1,"price":2}',
+    '{"quantity":"six","price":-1,"note":"sale"}',
+  ])
+  const rules = [...refused.values()].map(({ failures }) =>
+    (JSON.parse(String(failures)) as [string][]).map(([rule]) => rule),
+  )
+  expect(rules).toEqual([
+    ['type(quantity)'],
+    ['type(quantity)', 'priced'],
+    ['not_null(quantity)', 'type(price)'],
+    // The note is null, which is a value of its type: the predicate has no answer, and that is a failure.
+    ['sign'],
+    ['type(quantity)', 'priced'],
+  ])
+})

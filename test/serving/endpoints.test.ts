@@ -75,10 +75,10 @@ test('a parameter is a value, never SQL', async () => {
 test.each([
   ['top-countries', 'missing-parameter', "needs the parameter 'day'", 'day=… (date)'],
   ['top-countries?dy=2024-01-01', 'unknown-parameter', "no parameter 'dy'", "Did you mean 'day'?"],
-  ['top-countries?day=2024-13-01', 'bad-value', "day: '2024-13-01' is not a date.", 'Give a date'],
-  ['top-countries?day=', 'bad-value', "day: '' is not a date.", 'Give a date'],
+  ['top-countries?day=2024-13-01', 'bad-value', "day: '2024-13-01' is not a valid date.", 'Give a date'],
+  ['top-countries?day=', 'bad-value', "day: '' is not a valid date.", 'Give a date'],
   ['top-countries?day=2024-01-01&day=2024-01-02', 'repeated-parameter', '2 times', 'once'],
-  ['paged?n=1.5', 'bad-value', 'is not a int', 'whole number'],
+  ['paged?n=1.5', 'bad-value', 'is not a valid int', 'whole number'],
   ['broken', 'bad-sql', 'Referenced column "nothing" not found', 'n'],
 ])('%s', async (path, code, detail, hint) => {
   expect(await call(path)).toMatchObject({

@@ -12,7 +12,8 @@ import { type Endpoint, endpoint } from '../../src/project/endpoint.ts'
 import { sql } from '../../src/project/sql.ts'
 import { stream } from '../../src/project/stream.ts'
 import type { ServingLimits } from '../../src/serving/limits.ts'
-import type { DatasetDetail, DatasetStatus, IncomingBatch, Platform, Relation } from '../../src/serving/platform.ts'
+import type { DatasetDetail, DatasetStatus } from '../../src/project/status.ts'
+import type { IncomingBatch, Platform, Relation } from '../../src/serving/platform.ts'
 import { type Server, startServer } from '../../src/serving/server.ts'
 
 /** A platform over real Parquet files, which says what was asked of it. */
@@ -86,6 +87,12 @@ export class FilePlatform implements Platform {
     return this.#relation(`${name}__quarantine`, 'rejects', { reason: t.string(), record: t.string() })
   }
 
+  /** Files do not change: nothing follows here. */
+  changes(name: string): never {
+    this.#known(name)
+    throw new MillraceError('internal', 'not-followed', `'${name}' is a file.`)
+  }
+
   control(verb: string, input: Record<string, unknown>, progress: (event: Record<string, unknown>) => void) {
     if (verb !== 'run') {
       throw new MillraceError('invalid', 'unknown-verb', `There is no '${verb}'.`, { hint: didYouMean(verb, ['run']) })
@@ -132,6 +139,7 @@ export class FilePlatform implements Platform {
       refuses: true,
       lag: 0,
       freshness_ms: 5,
+      watermark: null,
     }
   }
 }

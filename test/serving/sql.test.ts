@@ -97,6 +97,29 @@ describe('values in JSON', () => {
     })
   })
 
+  test.each([
+    ['sum(1)', 'decimal(38, 0)'],
+    ['1::uhugeint', 'decimal(38, 0)'],
+    ['1::ubigint', 'decimal(20, 0)'],
+    ['1::uinteger', 'long'],
+    ['1::tinyint', 'int'],
+    ['1::float', 'double'],
+    ["'a'::enum('a', 'b')", 'string'],
+    ['uuid()', 'string'],
+    ["timestamp_s '2020-01-01'", 'timestamp'],
+    ['null', 'int'],
+    ['[1::utinyint]', 'list<int>'],
+    ['array_value(1, 2)', 'list<int>'],
+    ["{'n': sum(1)}", 'struct<n: decimal(38, 0)>'],
+    ['map {1: 2.5}', 'map<int, decimal(2, 1)>'],
+    ['[map {1: 1::hugeint}]', 'list<map<int, decimal(38, 0)>>'],
+    ["'a'::blob", 'bytes'],
+    ["time '10:00:00'", 'time'],
+  ])('%s has the type %s, as in a table', async (expression, type) => {
+    const { body, text } = await ask(shop.server, `select ${expression} as v`)
+    expect(body.columns, text).toEqual([{ name: 'v', type }])
+  })
+
   test('no rows', async () => {
     expect((await ask(shop.server, 'select 1 as a where false')).body).toEqual({
       columns: [{ name: 'a', type: 'int' }],
@@ -199,6 +222,11 @@ describe('Parquet', () => {
     ])
   })
 
+  test('a sum of integers stays exact', async () => {
+    const sql = `select 'x' as "a ""b", sum(9223372036854775807) as total, 1 as a from range(10)`
+    expect((await parquet({ sql })).rows).toEqual([['x', '92233720368547758070', 1]])
+  })
+
   test('the row limit holds', async () => {
     const { rows, headers } = await parquet({ sql: 'select n from numbers order by n desc', maxRows: 2 })
     expect(rows).toEqual([['2499'], ['2498']])
@@ -251,9 +279,9 @@ describe('errors say where and what to do', () => {
   })
 
   test.each([
-    ['{"sql": 5}', 'bad-request', '/sql'],
-    ['{}', 'bad-request', 'sql'],
-    ['{"sql": "select 1", "limit": 5}', 'bad-request', 'additional'],
+    ['{"sql": 5}', 'bad-request', "'sql' must be string."],
+    ['{}', 'bad-request', "The body lacks 'sql'."],
+    ['{"sql": "select 1", "limit": 5}', 'bad-request', "The body has 'limit', which is not known here."],
     ['{"sql": "select 1"', 'bad-json', 'not JSON'],
     ['[]', 'bad-request', 'object'],
     ['', 'bad-json', 'not JSON'],
@@ -315,4 +343,17 @@ describe('query processes', () => {
     while (shop.platform.readsOpen > 0) await wait(20)
     expect(await rowOf('select 1')).toEqual([1])
   })
+})
+
+test.each([
+  ['frmat=csv', "The URL has 'frmat', which is not known here."],
+  ['format=xml', "'format' must be one of json, csv, parquet."],
+])('a URL with %s is refused', async (parameter, detail) => {
+  const response = await fetch(`${shop.server.url}/v1/sql?${parameter}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"sql":"select 1"}',
+  })
+  expect(response.status).toBe(400)
+  expect(await response.json()).toMatchObject({ code: 'bad-request', detail })
 })

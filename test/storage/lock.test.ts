@@ -29,6 +29,17 @@ describe('lockDirectory', () => {
     return { child, says: bytes.toString().trim() }
   }
 
+  test('a file in the way is told as such', async () => {
+    const file = join(directory, 'file')
+    await writeFile(file, '')
+    for (const path of [file, join(file, 'data')])
+      await expect(lockDirectory(path)).rejects.toMatchObject({
+        kind: 'invalid',
+        code: 'not-a-directory',
+        message: `The data directory ${path} is a file, or within one.`,
+      })
+  })
+
   test('a second process is refused, with the pid of the first and a remedy', async () => {
     const { child, says } = await start()
     expect(says).toBe('locked')

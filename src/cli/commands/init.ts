@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { command, JSON_OPTION } from '../command.ts'
+import { JSON_OPTION, command, usageError } from '../command.ts'
 import { TEMPLATES, makeProject } from '../make-project.ts'
 import { nearPath } from '../report-error.ts'
 
@@ -23,6 +23,7 @@ ${Object.entries(TEMPLATES)
   arguments: { min: 0, max: 1 },
   examples: ['millrace init clicks', 'millrace init sales --template files'],
   async run(options, { cwd, env, out }) {
+    if (options.args[0] === '') throw usageError('DIR is empty.', 'Name a folder: millrace init DIR.')
     const directory = resolve(cwd, options.args[0] ?? '.')
     const files = await makeProject(directory, options.template ?? 'clicks')
     if (options.json) {
@@ -31,7 +32,7 @@ ${Object.entries(TEMPLATES)
     }
     const near = nearPath(directory, cwd)
     const millrace = env['npm_command'] === 'exec' ? 'npx millrace' : 'millrace'
-    const place = near === '.' ? '' : ` --project ${near}`
+    const place = near === '.' ? '' : ` --project ${quoted(near)}`
     out.write(
       [
         `Made ${near === '.' ? 'a project here' : near}: ${files.join(', ')}.`,
@@ -44,3 +45,8 @@ ${Object.entries(TEMPLATES)
     return 0
   },
 })
+
+/** A path as a shell takes it for one word. */
+function quoted(path: string): string {
+  return /^[\w./+@-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`
+}

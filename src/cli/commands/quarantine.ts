@@ -20,7 +20,7 @@ code again: those that pass leave quarantine and join the stream, and none can a
 A row that a table's function fails for goes to the quarantine of that table, and is replayed through the function.`,
   options: {
     ...PROJECT_OPTIONS,
-    rule: { type: 'string', value: 'RULE', doc: 'Only records refused for this rule, as list names it.' },
+    rule: { type: 'string', value: 'RULE', doc: 'show, replay: only records refused for this rule, as list names it.' },
     limit: { type: 'string', value: 'N', doc: 'show: at most so many records, newest first. Default: 20.' },
     ...JSON_OPTION,
   },
@@ -37,6 +37,10 @@ A row that a table's function fails for goes to the quarantine of that table, an
       throw usageError(`There is no 'millrace quarantine ${action}'.`, didYouMean(action!, ACTIONS))
     if (action !== 'list' && stream === undefined)
       throw usageError(`millrace quarantine ${action} needs a dataset.`, `Usage: millrace quarantine ${action} DATASET`)
+    if (action !== 'show' && options.limit !== undefined)
+      throw usageError(`millrace quarantine ${action} takes no --limit.`, 'Only show does.')
+    if (action === 'list' && options.rule !== undefined)
+      throw usageError('millrace quarantine list takes no --rule.', 'It counts the records of every rule.')
     if (action === 'replay') return replay(home, stream!, options, effects)
     const limit = wholeNumber('limit', options.limit ?? '20', 1, 100_000)
     const reader = await openReader(home, effects)

@@ -6,35 +6,55 @@ import { grouped, textTable } from '../text-table.ts'
 
 interface Answer {
   readonly columns: readonly { readonly name: string; readonly type: string }[]
-  readonly rows: readonly (readonly unknown[])[]
+  /** Of SQL lists, of an endpoint objects. */
+  readonly rows: readonly (readonly unknown[] | Readonly<Record<string, unknown>>)[]
   readonly truncated?: boolean
 }
 
 export default command({
   summary: 'Ask the published data in SQL.',
-  usage: '[options] "SELECT …"',
+  usage: '[options] "SELECT …" | --endpoint NAME',
   details: `One SELECT over datasets by their names, in the SQL of DuckDB; the quarantine of stream orders is orders__quarantine.
 Beside a running server it sees what the server serves, hot rows included; without one, what is committed. Reads only.
-With - the SQL comes from standard input.`,
+With - the SQL comes from standard input. --endpoint asks one of the project's endpoints instead, and prints what
+GET /v1/endpoints/NAME answers.`,
   options: {
     ...PROJECT_OPTIONS,
     ...JSON_OPTION,
     csv: { type: 'boolean', doc: 'CSV with a header.' },
+    endpoint: { type: 'string', value: 'NAME', doc: 'Ask this endpoint of the project.' },
+    param: {
+      type: 'string',
+      value: 'NAME=VALUE',
+      multiple: true,
+      doc: 'A parameter of the endpoint, or $NAME in the SQL; may be repeated.',
+    },
   },
-  arguments: { min: 1, max: 1 },
+  arguments: { min: 0, max: 1 },
   examples: [
     `millrace query "select country, sum(revenue) as revenue from daily_revenue group by all order by 2 desc"`,
     `millrace query --csv "from orders" > orders.csv`,
     `millrace query --json - < report.sql`,
+    `millrace query --endpoint top-countries --param day=2010-12-01`,
   ],
   async run(options, effects) {
     const { out, err, clock } = effects
     if (options.json && options.csv) throw usageError('--json and --csv exclude each other.', 'Give one of them.')
+    if ((options.args[0] === undefined) === (options.endpoint === undefined))
+      throw usageError(
+        options.endpoint === undefined ? 'millrace query needs SQL.' : 'SQL and --endpoint exclude each other.',
+        'Usage: millrace query "SELECT …", or millrace query --endpoint NAME; millrace query --help shows more.',
+      )
+    const parameters = parametersOf(options.param)
     const sql = options.args[0] === '-' ? await effects.readInput() : options.args[0]!
     const began = clock.monotonic()
     const reader = await openReader(homeOf(options, effects), effects)
     try {
-      const bytes = await reader.query(sql, options.csv ? 'csv' : 'json')
+      const format = options.csv ? 'csv' : 'json'
+      const bytes =
+        options.endpoint === undefined
+          ? await reader.query(sql, format, parameters)
+          : await reader.endpoint(options.endpoint, format, new URLSearchParams(parameters))
       if (options.json || options.csv) {
         out.write(bytes)
         if (options.json) out.write('\n')
@@ -52,12 +72,28 @@ With - the SQL comes from standard input.`,
   },
 })
 
-const NUMERIC = /^(int|long|double|decimal|hugeint|uhugeint|u?bigint|u?integer|u?smallint|u?tinyint|float)/i
+function parametersOf(given: readonly string[]): Record<string, string> {
+  const parameters: Record<string, string> = {}
+  for (const text of given) {
+    const [, name, value] = /^(\w+)=(.*)$/s.exec(text) ?? []
+    if (name === undefined) throw usageError(`--param is '${text}'.`, 'Write --param NAME=VALUE.')
+    if (Object.hasOwn(parameters, name)) throw usageError(`--param ${name} is given twice.`, 'Give it once.')
+    parameters[name] = value!
+  }
+  return parameters
+}
+
+const NUMERIC = /^(int|long|double|decimal)\b/
 
 function answerTable({ columns, rows }: Answer, out: Parameters<typeof textTable>[2]): string {
   return textTable(
     columns.map(({ name, type }) => ({ title: name, subtitle: type, align: NUMERIC.test(type) ? 'right' : 'left' })),
-    rows.map((row) => row.map((value) => (value === null ? { text: 'null', style: 'dim' } : cellText(value)))),
+    rows.map((row) =>
+      columns.map(({ name }, i) => {
+        const value = Array.isArray(row) ? row[i] : (row as Readonly<Record<string, unknown>>)[name]
+        return value === null ? { text: 'null', style: 'dim' } : cellText(value)
+      }),
+    ),
     out,
   )
 }

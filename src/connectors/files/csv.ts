@@ -78,7 +78,10 @@ export class CsvFramer implements Framer {
     if (values.length === 1 && length === values[0]!.length && this.#clean(values[0]!) === '') return
     if (this.#csv.dirty && this.#raw(end).includes(INVALID)) return this.#undecodable(line, this.#raw(end))
     if (length > this.#writer.recordLimit) return this.#writer.reject(line, this.#tooLong, this.#raw(end))
-    if (this.#awaitsHeader) return this.#setNames(values)
+    if (this.#awaitsHeader) {
+      if (values.length === 1 && length === values[0]!.length) this.#expectOneField(values[0]!)
+      return this.#setNames(values)
+    }
     const keys = this.#keys ?? this.#setKeys(new FieldNames(this.#source).name(values.map(() => '')))
     if (values.length !== keys.length) {
       return this.#writer.reject(line, `${keys.length} columns are expected, found ${values.length}`, this.#raw(end))
@@ -147,6 +150,14 @@ export class CsvFramer implements Framer {
       throw this.#fileError('bad-encoding', `the field names are not valid ${encoding}`, hint)
     }
     this.#writer.reject(line, `bytes that are not valid ${encoding}`, raw)
+  }
+
+  /** A line of field names that another delimiter would divide: every row of the file would miss every column. */
+  #expectOneField(header: string): void {
+    const divides = [',', ';', '\t', '|'].find((delimiter) => header.includes(delimiter))
+    if (divides === undefined) return
+    const hint = `Declare delimiter: ${JSON.stringify(divides)} for source '${this.#source.name}', if that is what separates them; put the name in quotes if it is one.`
+    throw this.#fileError('bad-header', `the field names are not separated: '${header.slice(0, 200)}'`, hint)
   }
 
   #setNames(found: readonly string[]): void {

@@ -176,9 +176,16 @@ async function unzipped(file: FileVersion, options: ReadOptions, folder: string)
 
 function parquetError(error: unknown, file: FileVersion): MillraceError {
   if (error instanceof MillraceError) return error
-  return new MillraceError('invalid', 'bad-parquet', `${file.file}: ${messageOf(error).split('\n')[0]}`, {
+  return new MillraceError('invalid', 'bad-parquet', `${file.file}: ${reasonOf(error)}.`, {
     hint: 'Deliver the file again, whole, or declare its format.',
     context: { source: file.source, file: file.file },
     cause: error,
   })
+}
+
+/** DuckDB's first line without its kind of error and the path, which is told already. */
+function reasonOf(error: unknown): string {
+  const [line = ''] = messageOf(error).split('\n')
+  const reason = line.replace(/^[A-Za-z ]+ Error: /, '').replace(/^File '[^']*' */, 'the file is ')
+  return reason.replace(/[.!]$/, '')
 }

@@ -1,5 +1,6 @@
 import { type DuckDBConnection, DuckDBInstance, type DuckDBValue, version } from '@duckdb/node-api'
 import { MillraceError, messageOf } from '../../base/errors.ts'
+import { offeredColumns } from '../../project/columns.ts'
 
 export interface DatabaseOptions {
   /** Processors it may use. */
@@ -146,8 +147,12 @@ export function engineError(error: unknown, sql?: string): MillraceError {
 
 // DuckDB ends many messages with what it would have understood, or with the line and a mark below the place.
 function hintOf(detail: string): { hint?: string } {
-  const candidates = /^\s*Candidate bindings: (.*)$/m.exec(detail)?.[1]
-  if (candidates !== undefined) return { hint: `Did you mean ${candidates.replaceAll('"', "'")}?` }
+  const candidates = /^\s*Candidate bindings: (.*)$/m.exec(detail)?.[1]?.replaceAll('"', '').split(', ')
+  if (candidates !== undefined) {
+    const wrong = /"(\w+)"/.exec(detail)?.[1] ?? ''
+    const offered = offeredColumns(wrong, candidates)
+    return offered.length === 0 ? {} : { hint: `Did you mean ${offered.map((name) => `'${name}'`).join(', ')}?` }
+  }
   const meant = /^\s*(Did you mean .*|Candidate Entries:.*)$/m.exec(detail)?.[1]
   if (meant !== undefined) return { hint: meant.replaceAll('"', "'") }
   const marked = /^(LINE \d+: )(.*)\n(\s*)\^/m.exec(detail)

@@ -8,8 +8,9 @@ import { columnType } from './types.ts'
 export async function describe(database: Database, sql: string): Promise<Field[]> {
   return database.use(async (connection) => {
     const { result, names } = await run(sql, async () => ({
-      result: await connection.run(`SELECT * FROM (${sql}) LIMIT 0`),
+      // First, for errors about the query as it is written.
       names: columnNames(await connection.prepare(sql)),
+      result: await connection.run(`SELECT * FROM (${sql}) LIMIT 0`),
     }))
     return names.map((name, i) => {
       const type = columnType(result.columnType(i))

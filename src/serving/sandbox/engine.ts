@@ -1,9 +1,16 @@
 import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type DuckDBConnection, DuckDBInstance, type DuckDBResult } from '@duckdb/node-api'
+import {
+  type DuckDBConnection,
+  DuckDBInstance,
+  type DuckDBResult,
+  type DuckDBType,
+  DuckDBTypeId,
+} from '@duckdb/node-api'
 import { quoteIdentifier, quoteLiteral } from '../../base/identifier.ts'
-import { bindParameters } from './bind.ts'
-import { RowEncoder, resultTooLarge, resultType } from './encode.ts'
+import { bindParameters } from '../../engine/duckdb/bind.ts'
+import { resultType } from '../../engine/duckdb/json-text.ts'
+import { RowEncoder, resultTooLarge } from './encode.ts'
 import { examine } from './gate.ts'
 import type { Analysis, QueryOutcome, SandboxQuery, SandboxRelation, SandboxSettings } from './protocol.ts'
 import { memoryExceeded, sqlError } from './sql-error.ts'
@@ -136,9 +143,9 @@ export class SandboxEngine {
 
   /** `json_deserialize_sql` writes the statement anew, without comments and semicolons, so that it can stand in COPY. */
   async #toParquet(query: SandboxQuery): Promise<QueryOutcome> {
-    const source = `(${await this.#text('select json_deserialize_sql(json_serialize_sql($1::varchar))', query.sql)})`
+    const written = `(${await this.#text('select json_deserialize_sql(json_serialize_sql($1::varchar))', query.sql)})`
     const path = join(this.#settings.temporary, 'answer.parquet')
-    const columns = await this.#describe(source, query)
+    const { columns, source } = await this.#describe(written, query)
     const counted = await this.#copy(
       `copy (from ${source} limit ${query.maxRows + 1}) to ${quoteLiteral(path)}`,
       path,
@@ -166,11 +173,19 @@ export class SandboxEngine {
     return row[0]
   }
 
-  async #describe(source: string, query: SandboxQuery) {
+  /** The columns of a query, and the query with integers that Parquet would make doubles of as the decimals they are called. */
+  async #describe(source: string, query: SandboxQuery): Promise<{ columns: QueryOutcome['columns']; source: string }> {
     const statement = await this.#connection.prepare(`from ${source} limit 0`)
     try {
       bindParameters(statement, query.parameters)
-      return columnsOf(await statement.run())
+      const result = await statement.run()
+      const columns = columnsOf(result)
+      if (!result.columnTypes().some(isHuge)) return { columns, source }
+      const places = columns.map((_, i) => `c${i}`)
+      const values = columns.map(
+        ({ name }, i) => `c${i}${isHuge(result.columnType(i)) ? '::decimal(38, 0)' : ''} as ${quoteIdentifier(name)}`,
+      )
+      return { columns, source: `(select ${values.join(', ')} from ${source} as t(${places.join(', ')}))` }
     } finally {
       statement.destroySync()
     }
@@ -230,6 +245,10 @@ const FILE_WATCH_MS = 50
 /** Macros have no stability of their own: what they are made of tells. */
 const VOLATILE_FUNCTIONS = `select distinct function_name from duckdb_functions()
   where stability <> 'CONSISTENT' or regexp_matches(macro_definition, '(?i)\\b(?:now|today|random)\\(|current_')`
+
+function isHuge({ typeId }: DuckDBType): boolean {
+  return typeId === DuckDBTypeId.HUGEINT || typeId === DuckDBTypeId.UHUGEINT
+}
 
 function columnsOf(result: DuckDBResult) {
   return result.columnNames().map((name, i) => ({ name, type: resultType(result.columnType(i)) }))

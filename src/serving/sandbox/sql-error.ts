@@ -1,4 +1,5 @@
 import { MillraceError, messageOf } from '../../base/errors.ts'
+import { offeredColumns } from '../../project/columns.ts'
 
 /** The place of a byte position in SQL, both counted from 1. Columns count characters. */
 export function lineAndColumn(sql: string, position: number): { line: number; column: number } {
@@ -104,7 +105,8 @@ function badSql(report: Report, sql: string): MillraceError {
 }
 
 function hintOf(report: Report, rest: string): string {
-  const candidates = report.candidates?.split(',').filter((name) => name !== '') ?? []
+  const wrong = report.name ?? ''
+  const candidates = offeredColumns(wrong, report.candidates?.split(',').filter((name) => name !== '') ?? [])
   if (report.error_subtype === 'COLUMN_NOT_FOUND' && candidates.length > 0) {
     return `Columns by that name or near it: ${candidates.slice(0, 12).join(', ')}.`
   }
