@@ -120,6 +120,7 @@ export class Runtime {
       clock: options.clock,
       limit: options.project.config.limits?.refreshes ?? DEFAULTS.refreshes,
       share: options.eager === true ? 1 : DEFAULTS.refreshShare,
+      isQuiet: () => [...this.streams.values()].every((runner) => runner.lag === 0),
       step: (dataset) => this.#step(dataset),
       onPublished: (dataset) => this.publications.tell(dataset.name),
     })

@@ -57,6 +57,8 @@ export interface RefreshResult {
   /** Windows computed, for windowed tables. */
   readonly intervals: number
   readonly reason?: string
+  /** Nothing was computed again. */
+  readonly proportional?: boolean
 }
 
 /** What a step changes in a table: nothing yet is committed. */
@@ -352,7 +354,8 @@ export class TableRunner {
     })
     const intervals = change.intervals ?? 0
     if (blocking) return { outcome: 'blocked', snapshot, intervals, reason: `${blocking.check}: ${blocking.message}` }
-    return { outcome: 'published', snapshot, intervals }
+    // What is only added was computed once, from what was new.
+    return { outcome: 'published', snapshot, intervals, proportional: change.remove.length === 0 }
   }
 }
 
