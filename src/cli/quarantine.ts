@@ -31,18 +31,18 @@ export interface Refused {
 /** What is in quarantine, by stream and rule, most first; of one stream or of all. */
 export async function listQuarantine(reader: Reader, stream?: string): Promise<RefusedGroup[]> {
   const streams = await streamsOf(reader, stream)
-  const groups = await Promise.all(
-    streams.map(async (name) => {
-      const rows = await rowsOf<Omit<RefusedGroup, 'stream'>>(
-        reader,
-        `SELECT rule, count(*) AS records, min(received_at) AS oldest, max(received_at) AS newest,
-                arg_max(reason, received_at) AS reason
-         FROM ${quoteIdentifier(quarantineName(name))} GROUP BY rule ORDER BY records DESC, rule`,
-      )
-      return rows.map((row) => ({ stream: name, ...row }))
-    }),
-  )
-  return groups.flat()
+  const groups: RefusedGroup[] = []
+  // One after the other: a reader of the lake has one process for queries.
+  for (const name of streams) {
+    const rows = await rowsOf<Omit<RefusedGroup, 'stream'>>(
+      reader,
+      `SELECT rule, count(*) AS records, min(received_at) AS oldest, max(received_at) AS newest,
+              split_part(arg_max(reason, received_at), chr(10), 1) AS reason
+       FROM ${quoteIdentifier(quarantineName(name))} GROUP BY rule ORDER BY records DESC, rule`,
+    )
+    groups.push(...rows.map((row) => ({ stream: name, ...row })))
+  }
+  return groups
 }
 
 /** The newest refused records of a stream. */

@@ -117,10 +117,15 @@ function isWellFormed(json: string): boolean {
 /** Digits before the point without leading zeros, and after it without trailing ones. */
 const DECIMAL = /^-?0*(\d*?)(?:\.(\d*?)0*)?$(?<=\d)/
 
+const DATE = /^(\d{4})-(\d{2})-(\d{2})$/
+const DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+
 function isDate(value: string): boolean {
-  if (!/^\d{4}-\d{2}-\d{2}$/.test(value) || value.startsWith('0000')) return false
-  const ms = Date.parse(`${value}T00:00:00Z`)
-  return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(value)
+  const match = DATE.exec(value)
+  if (!match) return false
+  const [year, month, day] = [Number(match[1]), Number(match[2]), Number(match[3])]
+  const isLeap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
+  return year > 0 && day > 0 && day <= (month === 2 && isLeap ? 29 : (DAYS[month - 1] ?? 0))
 }
 
 const INSTANT =
@@ -132,7 +137,8 @@ function instantOf(value: string): string | undefined {
   if (!match || !isDate(match[1]!)) return undefined
   const [, date, hour = '00', minute = '00', second = '00', fraction = '', sign, offsetHour, offsetMinute = '00'] =
     match
-  const offset = sign === undefined ? 0 : (Number(offsetHour) * 60 + Number(offsetMinute)) * (sign === '-' ? -1 : 1)
+  if (sign === undefined) return `${date}T${hour}:${minute}:${second}${fraction}`
+  const offset = (Number(offsetHour) * 60 + Number(offsetMinute)) * (sign === '-' ? -1 : 1)
   const ms = Date.parse(`${date}T${hour}:${minute}:${second}Z`) - offset * 60_000
   const moved = new Date(ms).toISOString()
   return /^\d{4}-/.test(moved) && !moved.startsWith('0000') ? moved.slice(0, 19) + fraction : undefined

@@ -21,10 +21,20 @@ class CallTimeout extends Error {
 
 const REASON_MAX = 4_000
 
+/** Frames of this folder and of Node say nothing about the function. */
+const OWN_FOLDER = new URL('.', import.meta.url).href
+const isOwnFrame = (line: string) =>
+  /^ +at /.test(line) && (line.includes(OWN_FOLDER) || line.includes('node:internal'))
+
 /** Message and stack of anything thrown. */
 export function reasonOf(error: unknown): string {
-  const text = error instanceof Error ? (error.stack ?? `${error.name}: ${error.message}`) : `thrown: ${String(error)}`
-  return text.slice(0, REASON_MAX).toWellFormed()
+  if (!(error instanceof Error)) return `thrown: ${String(error)}`.slice(0, REASON_MAX).toWellFormed()
+  const lines = (error.stack ?? `${error.name}: ${error.message}`).split('\n')
+  return lines
+    .filter((line) => !isOwnFrame(line))
+    .join('\n')
+    .slice(0, REASON_MAX)
+    .toWellFormed()
 }
 
 /** Calls the functions of one table: with a time limit, again when they fail, and not at all while too many do. */

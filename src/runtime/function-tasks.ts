@@ -133,35 +133,52 @@ export class FunctionTasks {
     const { pool } = this.#options
     const total = { taken: 0, refused: 0 }
     let tasks: Promise<TaskReport>[] = []
+    let writing = Promise.resolve()
     let number = 0
     const settle = async () => {
-      // Whatever fails, no thread writes into the folder any more once it goes.
-      const ended = await Promise.allSettled(tasks)
-      tasks = []
-      for (const outcome of ended) {
-        if (outcome.status === 'rejected') throw outcome.reason
-        total.taken += outcome.value.taken
-        total.refused += outcome.value.refused
+      for (const { taken, refused } of await Promise.all(tasks)) {
+        total.taken += taken
+        total.refused += refused
       }
-      if (!write) return
-      const files = await resultsIn(folder)
-      if (files.length === 0) return
-      await write(files)
-      for (const file of files) await rm(file)
+      tasks = []
+      await writing
+      // Named before the next round begins, and written beside it; the one after waits.
+      const files = write ? await resultsIn(folder) : []
+      if (write && files.length > 0) writing = watched(writeResults(files, write))
     }
-    for await (const range of ranges) {
-      const name = String(number++).padStart(9, '0')
-      const task = taskOf(range, join(folder, `${RESULT}${name}`), join(folder, `${REFUSED}${name}`))
-      tasks.push(pool.run(task, this.#timeoutMs))
-      if (tasks.length >= ROUND_TASKS) await settle()
+    try {
+      for await (const range of ranges) {
+        const name = String(number++).padStart(9, '0')
+        const task = taskOf(range, join(folder, `${RESULT}${name}`), join(folder, `${REFUSED}${name}`))
+        tasks.push(watched(pool.run(task, this.#timeoutMs)))
+        if (tasks.length >= ROUND_TASKS) await settle()
+      }
+      await settle()
+      await writing
+      return total
+    } finally {
+      // Whatever failed, nothing writes into the folder any more once it goes.
+      await Promise.allSettled([...tasks, writing])
     }
-    await settle()
-    return total
   }
 }
 
 const RESULT = 'result-'
 const REFUSED = 'refused-'
+
+async function writeResults(
+  files: readonly string[],
+  write: (files: readonly string[]) => Promise<void>,
+): Promise<void> {
+  await write(files)
+  for (const file of files) await rm(file)
+}
+
+/** Work whose failure is told to whoever waits for it, later. */
+function watched<T>(work: Promise<T>): Promise<T> {
+  work.catch(() => undefined)
+  return work
+}
 
 /** Files of results in a folder, in the order of what they came of. */
 export async function resultsIn(folder: string): Promise<string[]> {

@@ -268,11 +268,11 @@ export class TableRunner {
   /** Takes refused rows that meet a condition through the present functions again, as one step. */
   replayRefused(where: string): Promise<Counts> {
     return this.#steps.run(async () => {
-      const { table, transform, lakeTable, directory } = this.#options
+      const { table, transform, lakeTable, code, directory } = this.#options
       const base = this.#published()
       if (!base) return NO_COUNTS
-      // Pairs of one row cannot be told from those of others: all rows are taken again.
-      if (table.materialization.kind === 'mapReduce') {
+      // Pairs of one row cannot be told from those of others, and changed code is for all rows: all are taken again.
+      if (table.materialization.kind === 'mapReduce' || base.code !== code) {
         const { quarantined: received } = base.counts ?? NO_COUNTS
         await this.#refresh({ everything: true })
         const { quarantined } = this.#published()?.counts ?? NO_COUNTS

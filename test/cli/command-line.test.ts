@@ -74,7 +74,7 @@ describe('what fails is told with exit code 1', () => {
     [
       ['quarantine', 'show', 'returns'],
       "'returns' is a table of a query; only streams and functions refuse rows.",
-      'orders',
+      'These do: orders.',
     ],
     [['verify', 'return'], "There is no dataset 'return'", "Did you mean 'returns'?"],
   ])('%j', async (args, message, hint) => {

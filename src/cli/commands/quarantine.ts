@@ -100,7 +100,7 @@ function showText(records: readonly Refused[], out: Output): string {
       const origin =
         file === null ? `partition ${_partition}, offset ${_offset}` : `${file}${line === null ? '' : `:${line}`}`
       return [
-        `${out.style('yellow', visible(rule))}  ${visible(reason)}`,
+        `${out.style('yellow', visible(rule))}  ${reason.split('\n').map(visible).join('\n  ')}`,
         `  ${out.style('dim', `${visible(origin)} · ${received_at}`)}`,
         `  ${raw === null ? out.style('dim', 'its bytes were not kept') : visible(raw)}`,
       ].join('\n')
