@@ -164,7 +164,7 @@ async function absentTables(project: Project): Promise<Map<string, LakeTable>> {
     if (problems.length > 0) throw new ProjectProblems(project.directory, problems)
     return new Map([...fields].map(([name, columns]) => [name, absentTable(columns)]))
   } finally {
-    database.close()
+    await database.close()
   }
 }
 

@@ -157,7 +157,7 @@ export class Runtime {
     try {
       return await Runtime.#recover(options, database, temporary)
     } catch (error) {
-      database.close()
+      await database.close()
       throw error
     }
   }
@@ -528,7 +528,7 @@ export class Runtime {
     await handlers
     const closed = await Promise.allSettled(runners.map((runner) => runner.log.close()))
     await Promise.all([this.#lanes.close(), this.#functions.close()])
-    this.database.close()
+    await this.database.close()
     // Whatever failed, everything has been let go of.
     const failed = [...stopped, ...closed].find((result) => result.status === 'rejected')
     if (failed) throw failed.reason

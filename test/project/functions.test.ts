@@ -18,7 +18,7 @@ async function bound(declarations: readonly Declaration[]) {
   try {
     return await bindProject(project, database)
   } finally {
-    database.close()
+    await database.close()
   }
 }
 

@@ -26,7 +26,7 @@ async function problemsOf(declarations: readonly Declaration[]): Promise<readonl
   try {
     return (await bindProject(project, database)).problems
   } finally {
-    database.close()
+    await database.close()
   }
 }
 

@@ -128,5 +128,5 @@ test('what a function may return is what the gate would take as JSON, and gives 
     }),
     { numRuns: 60 },
   )
-  database.close()
+  await database.close()
 })
