@@ -12,6 +12,8 @@ const report = process.env['TEST_REPORT']
 
 export default defineConfig({
   test: {
+    // As bin/millrace.js starts Node, and why: many threads come and go here.
+    execArgv: ['--no-memory-protection-keys'],
     reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
     projects: [
       {

@@ -25,11 +25,17 @@ export interface ServerProcess {
   readonly startedMs: number
   /** Resident bytes of the process and its children, now. */
   memory(): Promise<number>
+  /** Seconds of processor time that the process has taken. */
+  cpu(): Promise<number>
   stop(): Promise<void>
 }
 
 /** Starts `millrace start` as a user would, on a free port of loopback. */
-export async function startServer(project: string, data: string): Promise<ServerProcess> {
+export async function startServer(
+  project: string,
+  data: string,
+  environment: Record<string, string> = {},
+): Promise<ServerProcess> {
   const port = 20_000 + Math.floor(Math.random() * 20_000)
   const begun = performance.now()
   const child = spawn(
@@ -38,7 +44,7 @@ export async function startServer(project: string, data: string): Promise<Server
     {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NO_COLOR: '1' },
+      env: { ...process.env, NO_COLOR: '1', ...environment },
     },
   )
   const output: string[] = []
@@ -59,6 +65,7 @@ export async function startServer(project: string, data: string): Promise<Server
     process: child,
     startedMs: performance.now() - begun,
     memory: () => residentBytes(child.pid!),
+    cpu: () => cpuSeconds(child.pid!),
     async stop() {
       if (child.exitCode !== null) return
       const ended = once(child, 'exit')
@@ -66,6 +73,12 @@ export async function startServer(project: string, data: string): Promise<Server
       await ended
     },
   }
+}
+
+/** The kernel counts in hundredths of a second (proc(5), fields utime and stime). */
+async function cpuSeconds(pid: number): Promise<number> {
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]!.split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / 100
 }
 
 async function residentBytes(pid: number): Promise<number> {
@@ -91,6 +104,9 @@ export async function query(url: string, sql: string): Promise<unknown[][]> {
 
 export interface Status {
   name: string
+  kind: 'stream' | 'table'
+  state: string
+  reason?: string
   received: number
   accepted: number
   duplicates: number
@@ -98,13 +114,17 @@ export interface Status {
   lag: number
 }
 
-export async function statusOf(url: string, name: string): Promise<Status> {
+export async function statuses(url: string): Promise<Status[]> {
   const body = (await (await fetch(`${url}/v1/datasets`)).json()) as Status[] | { datasets: Status[] }
-  return (Array.isArray(body) ? body : body.datasets).find((dataset) => dataset.name === name)!
+  return Array.isArray(body) ? body : body.datasets
 }
 
-/** Runs the client process to its end; its last line is its report. */
-export async function runClient(...args: (string | number)[]): Promise<{
+export async function statusOf(url: string, name: string): Promise<Status> {
+  return (await statuses(url)).find((dataset) => dataset.name === name)!
+}
+
+/** Runs the client process to its end. */
+export function runClient(...args: (string | number)[]): Promise<{
   seconds: number
   sent: number
   refused: number
@@ -112,14 +132,19 @@ export async function runClient(...args: (string | number)[]): Promise<{
   ack_p99_ms: number
   cpu_seconds: number
 }> {
-  const child = spawn(process.execPath, [join(ROOT, 'benchmarks/client.ts'), ...args.map(String)], {
+  return runProgram('benchmarks/client.ts', ...args) as never
+}
+
+/** Runs a program of the repository to its end; its last line is its report. */
+export async function runProgram(file: string, ...args: (string | number)[]): Promise<unknown> {
+  const child = spawn(process.execPath, [join(ROOT, file), ...args.map(String)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => (output += String(chunk)))
   const [code] = (await once(child, 'close')) as [number]
-  if (code !== 0) throw new Error(`the client ended with ${code}`)
-  return JSON.parse(output.trim().split('\n').at(-1)!) as never
+  if (code !== 0) throw new Error(`${file} ended with ${code}`)
+  return JSON.parse(output.trim().split('\n').at(-1)!)
 }
 
 const COLUMNS = `{event_id: 'VARCHAR', user_id: 'VARCHAR', page: 'VARCHAR', action: 'VARCHAR', "at": 'TIMESTAMP', duration_ms: 'INTEGER', price: 'DECIMAL(10,2)', ref: 'VARCHAR'}`

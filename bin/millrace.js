@@ -18,8 +18,19 @@ process.env.UV_THREADPOOL_SIZE ??= '16'
 // the default one they pile up until whole-heap collections start, which cost a quarter of the server's processor time.
 const HEAP = '--max-semi-space-size=1'
 
-if (isEnough(process.versions.node) && isServer() && !process.execArgv.includes(HEAP) && canReplace()) {
-  process.execve(process.execPath, [process.execPath, ...process.execArgv, HEAP, ...process.argv.slice(1)], process.env)
+// V8 keeps one list of code pages for all threads, and where the processor has memory protection keys it now and then aborts the
+// process (`Check failed: jit_page.has_value()`) while threads come and go: https://github.com/nodejs/node/issues/64500
+const KEYS = '--no-memory-protection-keys'
+
+const flags = isServer() ? [HEAP, KEYS] : [KEYS]
+const missing = flags.filter((flag) => !process.execArgv.includes(flag))
+
+if (isEnough(process.versions.node) && missing.length > 0 && canReplace()) {
+  process.execve(
+    process.execPath,
+    [process.execPath, ...process.execArgv, ...missing, ...process.argv.slice(1)],
+    process.env,
+  )
 } else if (isEnough(process.versions.node)) {
   const { runProcess } = await import(pathToFileURL(main).href)
   await runProcess()
@@ -69,8 +80,7 @@ function bundledNode() {
  */
 function runWith(node) {
   const stdio = ['inherit', 'inherit', 'inherit', 'ipc']
-  const heap = isServer() ? [HEAP] : []
-  const child = spawn(node, [...heap, fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio })
+  const child = spawn(node, [...flags, fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'])
     process.on(signal, () => child.kill(signal))
   if (process.send) process.on('disconnect', () => child.disconnect())

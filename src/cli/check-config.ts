@@ -21,6 +21,8 @@ const SHAPE: Shape<Config> = {
   ingest: { backlogBytes: 'number', commitInterval: 'text', recordLimit: 'number' },
   limits: {
     laneWorkers: 'number',
+    functionWorkers: 'number',
+    functionMemory: 'number',
     uniqueMemory: 'number',
     engineMemory: 'number',
     queryMemory: 'number',

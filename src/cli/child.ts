@@ -52,8 +52,13 @@ const STOP_MS_MAX = 30_000
 
 function eventOf(line: string): ServerEvent {
   try {
-    const message = JSON.parse(line) as { event?: string; error?: SerializedError & { problems?: SerializedError[] } }
+    const message = JSON.parse(line) as {
+      event?: string
+      handler?: string
+      error?: SerializedError & { problems?: SerializedError[] }
+    }
     if (message.event === 'ready' || message.event === 'state') return message as ServerEvent
+    if (message.event === 'handler') return { ...message, event: 'state', dataset: message.handler } as ServerEvent
     if (message.event === 'stopping' || message.event === 'stopped') return { event: 'text', text: '' }
     const { error } = message
     if (typeof error === 'object')

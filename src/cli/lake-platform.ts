@@ -5,12 +5,14 @@ import { Database } from '../engine/duckdb/database.ts'
 import { Lake } from '../lake/lake.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
-import { type Project, checkInputsOf, inputsOf } from '../project/project.ts'
+import { type Project, checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
 import { bindProject } from '../runtime/bind.ts'
+import { HandlerPlaces } from '../runtime/handler-places.ts'
+import { handlerStatus } from '../runtime/handlers.ts'
 import type { StepState } from '../runtime/scheduler.ts'
 import { type Observed, datasetDetail, datasetStatuses } from '../runtime/status.ts'
 import { LAYERS, newestStep } from '../runtime/warehouse.ts'
-import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
+import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/status.ts'
 import type { Platform, Relation } from '../serving/platform.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
@@ -49,9 +51,9 @@ export class LakePlatform implements Platform {
     const missing = found.some(([, table]) => table === undefined)
     const absent = missing ? await absentTables(project) : new Map<string, LakeTable>()
     const tables = new Map(found.map(([name, table]) => [name, table ?? absent.get(name)!]))
-    const streams = project.order.filter(({ kind }) => kind === 'stream')
+    const refusing = project.order.filter(refusesRows)
     const quarantines = await Promise.all(
-      streams.map(async ({ name }) => [name, await lake.load({ namespace: LAYERS.quarantine, name })] as const),
+      refusing.map(async ({ name }) => [name, await lake.load({ namespace: LAYERS.quarantine, name })] as const),
     )
     return new LakePlatform(project, home, effects, tables, new Map(quarantines))
   }
@@ -65,6 +67,10 @@ export class LakePlatform implements Platform {
   }
 
   async append(): Promise<never> {
+    throw readOnly()
+  }
+
+  changes(): never {
     throw readOnly()
   }
 
@@ -85,7 +91,7 @@ export class LakePlatform implements Platform {
   }
 
   streamNames(): readonly string[] {
-    return [...this.#quarantines.keys()]
+    return this.#project.order.filter(({ kind }) => kind === 'stream').map(({ name }) => name)
   }
 
   relationNames(): readonly string[] {
@@ -111,14 +117,32 @@ export class LakePlatform implements Platform {
       await Promise.all(this.streamNames().map(async (name) => [name, await this.#lag(name)] as const)),
     )
     const lakeTable = (name: string) => this.#tables.get(name)!
+    const handlers = await this.#handlers(lakeTable)
     return {
       nowMs: this.#effects.clock.now(),
       lakeTable,
       streamLag: (name) => lags.get(name)!,
       auditsOf: () => [],
       stateOf: () => ({ state: 'ok' }),
+      handlersOf: (name) => handlers.flatMap(({ dataset, status }) => (dataset === name ? [status] : [])),
       heldBy: (dataset) => heldBy(dataset, lakeTable),
     }
+  }
+
+  /** How far the handlers were when the project last ran. */
+  #handlers(lakeTable: (name: string) => LakeTable): Promise<{ dataset: string; status: HandlerStatus }[]> {
+    const places = new HandlerPlaces(this.#effects.disk, this.#home.data)
+    return Promise.all(
+      [...this.#project.handlers.values()].map(async (handler) => {
+        const { name } = handler.dataset
+        const place = await places.read(handler.name)
+        const own = place?.dataset === name ? place : undefined
+        return {
+          dataset: name,
+          status: handlerStatus(handler, own, lakeTable(name), { failures: 0, error: undefined }),
+        }
+      }),
+    )
   }
 
   async #lag(stream: string): Promise<number> {
@@ -140,7 +164,7 @@ async function absentTables(project: Project): Promise<Map<string, LakeTable>> {
     if (problems.length > 0) throw new ProjectProblems(project.directory, problems)
     return new Map([...fields].map(([name, columns]) => [name, absentTable(columns)]))
   } finally {
-    database.close()
+    await database.close()
   }
 }
 

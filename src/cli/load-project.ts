@@ -83,10 +83,15 @@ async function load(root: string): Promise<{ project: Project; fileProblems: rea
   if (declarations.size === 0 && problems.length === 0) {
     const hint = "Write `export const events = stream('events', { … })` in a .ts file of the project."
     problems.push(
-      new MillraceError('invalid', 'empty-project', `No file of ${root} exports a stream, table or endpoint.`, {
-        hint,
-        context: { path: root },
-      }),
+      new MillraceError(
+        'invalid',
+        'empty-project',
+        `No file of ${root} exports a stream, table, endpoint or handler.`,
+        {
+          hint,
+          context: { path: root },
+        },
+      ),
     )
   }
   const name = config.name ?? basename(root)

@@ -7,6 +7,10 @@ import type { Home } from './home.ts'
 import { planProject } from './plan-project.ts'
 import { ProjectProblems, reportError } from './report-error.ts'
 
+/** What threads that call the project's functions load it with. */
+const LOADER = new URL(import.meta.url.endsWith('.ts') ? './load-project.ts' : './load-project.js', import.meta.url)
+  .href
+
 export interface OpenOptions {
   readonly project: Project
   readonly home: Home
@@ -29,7 +33,7 @@ export async function openRuntime({ project, home, eager, json }: OpenOptions, e
     void ended.then(() => process.exit(1))
   }
   try {
-    return await Runtime.open({ project, dataDirectory: home.data, clock, disk, run, eager, onFatal })
+    return await Runtime.open({ project, loader: LOADER, dataDirectory: home.data, clock, disk, run, eager, onFatal })
   } catch (error) {
     if (!(error instanceof MillraceError) || error.kind !== 'invalid') throw error
     const { problems } = await planProject(home.project)

@@ -31,7 +31,7 @@ export async function planProject(directory: string): Promise<Plan> {
     const sql = bound.problems.filter((problem) => !project.problems.includes(problem))
     return { project, bound, files, problems: distinct([...problems, ...sql]) }
   } finally {
-    database.close()
+    await database.close()
   }
 }
 

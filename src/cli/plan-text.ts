@@ -43,6 +43,14 @@ export function planDocument({ project, bound, files, problems }: Plan) {
       inputs: sql.datasets.map((dataset) => dataset.name),
       ...(doc === undefined ? {} : { doc }),
     })),
+    handlers: [...project.handlers.values()].map(({ name, dataset, from, batch, timeout, doc }) => ({
+      name,
+      dataset: dataset.name,
+      from: from ?? 'present',
+      batch,
+      timeout,
+      ...(doc === undefined ? {} : { doc }),
+    })),
   }
 }
 
@@ -50,9 +58,12 @@ export function planDocument({ project, bound, files, problems }: Plan) {
 export function planText({ project, bound }: Plan, out: Output): string {
   const streams = [...project.datasets.values()].filter(({ kind }) => kind === 'stream').length
   const tables = project.datasets.size - streams
-  const title = [plural(streams, 'stream'), plural(tables, 'table'), plural(project.endpoints.size, 'endpoint')].join(
-    ', ',
-  )
+  const title = [
+    plural(streams, 'stream'),
+    plural(tables, 'table'),
+    plural(project.endpoints.size, 'endpoint'),
+    ...(project.handlers.size === 0 ? [] : [plural(project.handlers.size, 'handler')]),
+  ].join(', ')
   const rows = tree(project).map(({ dataset, branch }) => [
     { text: branch + dataset.name, style: dataset.kind === 'stream' ? ('cyan' as const) : ('reset' as const) },
     dataset.kind,
@@ -79,11 +90,16 @@ export function planText({ project, bound }: Plan, out: Output): string {
       .join(', ')
     return `  ${out.style('cyan', `/v1/endpoints/${name}`)}${signature === '' ? '' : ` (${signature})`}${out.style('dim', ` reads ${sql.datasets.map((d) => d.name).join(', ')}`)}`
   })
+  const handlers = [...project.handlers.values()].map(
+    ({ name, dataset, from }) =>
+      `  ${out.style('cyan', name)}${out.style('dim', ` follows ${dataset.name}${from === undefined ? '' : ' from its start'}`)}`,
+  )
   return [
     `${out.style('bold', project.name)}: ${title}. No problems.`,
     '',
     table,
     ...(endpoints.length === 0 ? [] : ['', out.style('bold', 'endpoints'), ...endpoints]),
+    ...(handlers.length === 0 ? [] : ['', out.style('bold', 'handlers'), ...handlers]),
   ].join('\n')
 }
 
@@ -136,6 +152,10 @@ function howKept(dataset: Dataset): string {
     }
     case 'key':
       return `by key (${materialization.columns.join(', ')})${suffix}`
+    case 'function':
+      return `${materialization.call}, append${suffix}`
+    case 'mapReduce':
+      return `mapReduce, whole${suffix}`
   }
 }
 

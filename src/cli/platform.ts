@@ -1,14 +1,24 @@
 import { join } from 'node:path'
 import type { IdentifiedField } from '../project/columns.ts'
+import { refusesRows } from '../project/project.ts'
 import { assignIds } from '../lake/schema.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Endpoint } from '../project/endpoint.ts'
+import { jsonObjects } from '../engine/duckdb/json-text.ts'
+import { readPosition, writePosition } from '../runtime/change-position.ts'
 import { QUARANTINE_FIELDS } from '../quality/quarantine.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { datasetDetail, datasetStatuses, observe } from '../runtime/status.ts'
 import { relationOf } from '../runtime/warehouse.ts'
 import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
-import type { IncomingBatch, Platform, Relation } from '../serving/platform.ts'
+import type {
+  ChangesPage,
+  ChangesQuestion,
+  DatasetChanges,
+  IncomingBatch,
+  Platform,
+  Relation,
+} from '../serving/platform.ts'
 import { carryOut } from './control.ts'
 
 /** What serving sees of a running project. */
@@ -51,7 +61,11 @@ export class RuntimePlatform implements Platform {
   }
 
   relationNames(): readonly string[] {
-    return relationNames(this.#runtime.project.datasets.keys(), this.streamNames())
+    const { datasets, order } = this.#runtime.project
+    return relationNames(
+      datasets.keys(),
+      order.filter(refusesRows).map(({ name }) => name),
+    )
   }
 
   async relation(name: string): Promise<Relation> {
@@ -76,7 +90,13 @@ export class RuntimePlatform implements Platform {
   }
 
   async quarantine(name: string): Promise<Relation> {
-    return quarantineRelation(name, this.#runtime.stream(name).quarantine, this.#lake)
+    const table = this.#runtime.tables.get(name)
+    const { quarantine } = table?.table.transform ? table : this.#runtime.stream(name)
+    return quarantineRelation(name, quarantine, this.#lake)
+  }
+
+  changes(name: string): DatasetChanges {
+    return new RuntimeChanges(this.#runtime, this.#runtime.project.dataset(name).name)
   }
 
   async control(
@@ -92,6 +112,42 @@ export class RuntimePlatform implements Platform {
   }
 }
 
+class RuntimeChanges implements DatasetChanges {
+  readonly name: string
+  readonly start = writePosition({ done: 0n })
+  readonly #runtime: Runtime
+
+  constructor(runtime: Runtime, name: string) {
+    this.name = name
+    this.#runtime = runtime
+  }
+
+  get fields(): readonly IdentifiedField[] {
+    return this.#runtime.lakeTable(this.name).fields
+  }
+
+  present(): string {
+    return writePosition(this.#runtime.changes.present(this.name))
+  }
+
+  check(place: string): void {
+    readPosition(place)
+  }
+
+  async page(place: string, question: ChangesQuestion): Promise<ChangesPage | 'lost' | undefined> {
+    const page = await this.#runtime.changes.page(this.name, readPosition(place), { ...question, form: jsonObjects })
+    return page === undefined || page === 'lost' ? page : { rows: page.rows, next: writePosition(page.next) }
+  }
+
+  count(): number {
+    return this.#runtime.publications.count(this.name)
+  }
+
+  after(seen: number, signal: AbortSignal): Promise<void> {
+    return this.#runtime.publications.after(this.name, seen, signal)
+  }
+}
+
 const QUARANTINE = '__quarantine'
 
 /** What SQL calls the quarantine of a stream. */
@@ -99,9 +155,9 @@ export function quarantineName(stream: string): string {
   return stream + QUARANTINE
 }
 
-/** What SQL may refer to: every dataset, and the quarantine of stream `orders` as `orders__quarantine`. */
-export function relationNames(datasets: Iterable<string>, streams: Iterable<string>): string[] {
-  return [...new Set([...datasets, ...[...streams].map(quarantineName)])]
+/** What SQL may refer to: every dataset, and the quarantine of `orders` as `orders__quarantine`. */
+export function relationNames(datasets: Iterable<string>, refusing: Iterable<string>): string[] {
+  return [...new Set([...datasets, ...[...refusing].map(quarantineName)])]
 }
 
 /** The stream whose quarantine a relation name means. */
@@ -137,8 +193,8 @@ export function quarantineRelation(stream: string, table: LakeTable | undefined,
 export function absentTable(fields: Parameters<typeof assignIds>[0]): LakeTable {
   let id = 0
   const identified: IdentifiedField[] = assignIds(fields, () => ++id)
-  return { fields: identified, snapshot: () => undefined, files: async () => [] } as Pick<
+  return { fields: identified, snapshot: () => undefined, published: () => [], files: async () => [] } as Pick<
     LakeTable,
-    'fields' | 'snapshot' | 'files'
+    'fields' | 'snapshot' | 'published' | 'files'
   > as LakeTable
 }

@@ -114,6 +114,8 @@ class Meter {
       }
       case 'refresh':
         return `refreshing ${event.dataset ?? 'tables'} …`
+      case 'deliver':
+        return 'calling handlers …'
       case 'verify':
         return `verifying ${event.dataset ?? ''} …`
       case 'maintain':

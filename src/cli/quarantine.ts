@@ -31,18 +31,18 @@ export interface Refused {
 /** What is in quarantine, by stream and rule, most first; of one stream or of all. */
 export async function listQuarantine(reader: Reader, stream?: string): Promise<RefusedGroup[]> {
   const streams = await streamsOf(reader, stream)
-  const groups = await Promise.all(
-    streams.map(async (name) => {
-      const rows = await rowsOf<Omit<RefusedGroup, 'stream'>>(
-        reader,
-        `SELECT rule, count(*) AS records, min(received_at) AS oldest, max(received_at) AS newest,
-                arg_max(reason, received_at) AS reason
-         FROM ${quoteIdentifier(quarantineName(name))} GROUP BY rule ORDER BY records DESC, rule`,
-      )
-      return rows.map((row) => ({ stream: name, ...row }))
-    }),
-  )
-  return groups.flat()
+  const groups: RefusedGroup[] = []
+  // One after the other: a reader of the lake has one process for queries.
+  for (const name of streams) {
+    const rows = await rowsOf<Omit<RefusedGroup, 'stream'>>(
+      reader,
+      `SELECT rule, count(*) AS records, min(received_at) AS oldest, max(received_at) AS newest,
+              split_part(arg_max(reason, received_at), chr(10), 1) AS reason
+       FROM ${quoteIdentifier(quarantineName(name))} GROUP BY rule ORDER BY records DESC, rule`,
+    )
+    groups.push(...rows.map((row) => ({ stream: name, ...row })))
+  }
+  return groups
 }
 
 /** The newest refused records of a stream. */
@@ -61,19 +61,24 @@ export async function showQuarantine(
   )
 }
 
-/** Errors: `invalid` / `unknown-dataset`, `not-a-stream`. */
+/** Names of the datasets that have a quarantine. Errors: `invalid` / `unknown-dataset`, `not-a-stream`. */
 async function streamsOf(reader: Reader, wanted: string | undefined): Promise<string[]> {
   const datasets = await reader.datasets()
-  const streams = datasets.filter(({ kind }) => kind === 'stream').map(({ name }) => name)
+  const streams = datasets.filter(({ refuses }) => refuses).map(({ name }) => name)
   if (wanted === undefined) return streams
   if (streams.includes(wanted)) return [wanted]
   const context = { context: { dataset: wanted } }
   if (datasets.some(({ name }) => name === wanted))
-    throw new MillraceError('invalid', 'not-a-stream', `'${wanted}' is a table; only streams refuse records.`, {
-      hint: `Streams: ${streams.join(', ') || 'none'}.`,
-      ...context,
-    })
-  throw new MillraceError('invalid', 'unknown-dataset', `There is no stream '${wanted}'.`, {
+    throw new MillraceError(
+      'invalid',
+      'not-a-stream',
+      `'${wanted}' is a table of a query; only streams and functions refuse rows.`,
+      {
+        hint: `These do: ${streams.join(', ') || 'none'}.`,
+        ...context,
+      },
+    )
+  throw new MillraceError('invalid', 'unknown-dataset', `There is no dataset '${wanted}'.`, {
     hint: didYouMean(wanted, streams),
     ...context,
   })

@@ -26,14 +26,13 @@ export function statusTable(datasets: readonly DatasetStatus[], out: Output): st
       })),
     ],
     datasets.map((status) => {
-      const isStream = status.kind === 'stream'
       const { state, name, kind, rows, received, accepted, duplicates, quarantined, lag, freshness_ms: age } = status
       return [
         name,
         kind,
         { text: state, style: STATE_STYLES[state] },
         number(rows),
-        ...(isStream
+        ...(status.refuses
           ? [
               number(received),
               number(accepted),
@@ -50,7 +49,37 @@ export function statusTable(datasets: readonly DatasetStatus[], out: Output): st
   const reasons = datasets.flatMap(({ name, state, reason }) =>
     reason === undefined ? [] : [`${out.style(STATE_STYLES[state], state)} ${name}: ${visible(reason)}`],
   )
-  return [table, ...(reasons.length === 0 ? [] : ['', ...reasons])].join('\n')
+  const handlers = handlersTable(datasets, out)
+  return [table, ...(reasons.length === 0 ? [] : ['', ...reasons]), ...handlers].join('\n')
+}
+
+/** The handlers, with what went wrong with them below. */
+function handlersTable(datasets: readonly DatasetStatus[], out: Output): string[] {
+  const handlers = datasets.flatMap(({ name, handlers: own = [] }) =>
+    own.map((handler) => ({ ...handler, dataset: name })),
+  )
+  if (handlers.length === 0) return []
+  const table = textTable(
+    [
+      { title: 'handler' },
+      { title: 'follows' },
+      { title: 'state' },
+      { title: 'lag', align: 'right' },
+      { title: 'failures', align: 'right' },
+    ],
+    handlers.map(({ name, dataset, state, lag, failures }) => [
+      name,
+      dataset,
+      { text: state, style: STATE_STYLES[state] },
+      grouped(lag),
+      grouped(failures),
+    ]),
+    out,
+  )
+  const errors = handlers.flatMap(({ last_error: error }) =>
+    error === undefined ? [] : [`${out.style('red', 'failed')} ${visible(error)}`],
+  )
+  return ['', table, ...(errors.length === 0 ? [] : ['', ...errors])]
 }
 
 /** A change of state as one line. */

@@ -29,6 +29,16 @@ export function watchStates(runtime: Runtime, { clock, err, cwd }: Effects, json
       }
       tell(event, stateLine(event, err, cwd))
     }
+    for (const [name, { calls }] of runtime.handlers.runners) {
+      const reason = calls.error?.message
+      const key = `handler ${name}`
+      if (reason === last.get(key)) continue
+      if (reason === undefined) last.delete(key)
+      else last.set(key, reason)
+      const state = reason === undefined ? 'ok' : 'failed'
+      const event = { event: 'handler', handler: name, state, ...(reason === undefined ? {} : { reason }) }
+      tell(event, stateLine({ ...event, dataset: name }, err, cwd))
+    }
     const { maintenanceError } = runtime
     if (maintenanceError !== toldError && maintenanceError !== undefined) {
       const { message } = maintenanceError

@@ -138,6 +138,16 @@ export class LakeTable {
     return history.reverse()
   }
 
+  /**
+   * Ids of the snapshots that were published one after the other: what main was at, oldest first, back to where history
+   * has expired. What an audited branch went through in between is not among them.
+   */
+  published(): bigint[] {
+    const ids = (this.#view.metadata['snapshot-log'] ?? []).map((entry) => entry['snapshot-id'])
+    const main = refId(this.#view.metadata, 'main')
+    return main === undefined || ids.at(-1) === main ? ids : [...ids, main]
+  }
+
   /** Live data files of a snapshot; with a filter, without those that cannot hold a row passing it. */
   async files(snapshot: Snapshot, filter: FileFilter = []): Promise<DataFile[]> {
     const view = this.#view
@@ -154,7 +164,7 @@ export class LakeTable {
   }
 
   /** Files whose rows came and went between two snapshots; undefined when that can no longer be told. See changesBetween. */
-  changes(from: Snapshot | undefined, to: Snapshot): Promise<Changes | undefined> {
+  changes(from: Pick<Snapshot, 'id'> | undefined, to: Snapshot): Promise<Changes | undefined> {
     return changesBetween(this.#view, this.context.manifests, from?.id, to.id)
   }
 

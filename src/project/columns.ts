@@ -55,7 +55,7 @@ export class Column<T> {
 export type Columns = Record<string, Column<unknown>>
 
 /** The TypeScript type of one row of a set of columns. */
-export type RowOf<C extends Columns> = { [K in keyof C]: C[K] extends Column<infer T> ? T : never }
+export type RowOf<C extends Columns> = { -readonly [K in keyof C]: C[K] extends Column<infer T> ? T : never }
 
 /** Column types. */
 export const t = {

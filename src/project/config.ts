@@ -25,6 +25,10 @@ export interface Config {
   limits?: {
     /** Worker threads that run lanes. Default: one for each processor; a thread starts with its first lane. */
     laneWorkers?: number
+    /** Worker threads that call TypeScript functions. Default: one for each processor; a thread starts with its first call. */
+    functionWorkers?: number
+    /** Bytes of JavaScript objects that each of these threads may hold. Default 512 MiB. */
+    functionMemory?: number
     /** Bytes of keys that one lane of a stream with unique columns may remember. Default 512 MiB, some 12 million keys. */
     uniqueMemory?: number
     /** Memory for the engine that computes tables, in bytes. Default 1 GiB. */

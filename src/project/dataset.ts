@@ -1,4 +1,5 @@
 import type { Endpoint } from './endpoint.ts'
+import type { Handler } from './handler.ts'
 import type { Stream } from './stream.ts'
 import type { Table } from './table.ts'
 import type { Columns } from './columns.ts'
@@ -7,7 +8,12 @@ import type { Columns } from './columns.ts'
 export type Dataset = Stream<Columns> | Table
 
 /** Everything a project file may export for Millrace to run. */
-export type Declaration = Dataset | Endpoint
+export type Declaration = Dataset | Endpoint | Handler
+
+/** Whether a declaration is one of a dataset, and not of something that reads datasets. */
+export function isDataset(declaration: Declaration): declaration is Dataset {
+  return declaration.kind === 'stream' || declaration.kind === 'table'
+}
 
 export function isDeclaration(value: unknown): value is Declaration {
   return typeof value === 'object' && value !== null && DECLARED in value

@@ -5,6 +5,11 @@ export function inputsOf(dataset: Dataset): Dataset[] {
   return dataset.kind === 'table' ? dataset.sql.datasets : []
 }
 
+/** Whether rows of a dataset can be refused, and then are in its quarantine. */
+export function refusesRows(dataset: Dataset): boolean {
+  return dataset.kind === 'stream' || dataset.transform !== undefined
+}
+
 /** The datasets a dataset's checks look at beside itself. */
 export function checkInputsOf(dataset: Dataset): Dataset[] {
   const found = new Set<Dataset>()

@@ -1,12 +1,13 @@
 import { MillraceError } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
 import type { Config } from './config.ts'
-import type { Dataset, Declaration } from './dataset.ts'
+import { type Dataset, type Declaration, isDataset } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
+import type { Handler } from './handler.ts'
 import { checkInputsOf, inputsOf } from './inputs.ts'
 import { checkDeclarations } from './rules.ts'
 
-export { checkInputsOf, inputsOf } from './inputs.ts'
+export { checkInputsOf, inputsOf, refusesRows } from './inputs.ts'
 
 /** Declarations of one project, with the graph between them. Pure: loading files is the command line's work. */
 export class Project {
@@ -15,6 +16,7 @@ export class Project {
   readonly config: Config
   readonly datasets: ReadonlyMap<string, Dataset>
   readonly endpoints: ReadonlyMap<string, Endpoint>
+  readonly handlers: ReadonlyMap<string, Handler>
   /** Every dataset after all it reads. */
   readonly order: readonly Dataset[]
   /** What is wrong with the declarations; empty when the project can run. */
@@ -25,8 +27,9 @@ export class Project {
     this.directory = options.directory
     this.config = options.config
     const distinct = [...new Set(options.declarations)]
-    this.datasets = new Map(distinct.filter((d) => d.kind !== 'endpoint').map((d) => [d.name, d]))
+    this.datasets = new Map(distinct.filter(isDataset).map((d) => [d.name, d]))
     this.endpoints = new Map(distinct.filter((d) => d.kind === 'endpoint').map((d) => [d.name, d]))
+    this.handlers = new Map(distinct.filter((d) => d.kind === 'handler').map((d) => [d.name, d]))
     const order = dependencyOrder([...this.datasets.values()])
     this.order = order
     this.problems = checkDeclarations(distinct)

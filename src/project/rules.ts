@@ -3,14 +3,16 @@ import { MillraceError } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
 import { type Local, checkCheck } from './check-rules.ts'
 import type { Field } from './columns.ts'
-import { type Dataset, type Declaration, isPortableName } from './dataset.ts'
+import { type Dataset, type Declaration, isDataset, isPortableName } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
 import { timeColumn, windowFields } from './event-time.ts'
+import type { Handler } from './handler.ts'
 import { checkInputsOf, inputsOf } from './inputs.ts'
 import type { Place } from './place.ts'
 import { type FileFormat, SOURCE_OPTIONS, type Source } from './source.ts'
-import type { PartitionBy, Stream } from './stream.ts'
-import type { Table } from './table.ts'
+import { type PartitionBy, STREAM_OPTIONS, type Stream } from './stream.ts'
+import { TABLE_OPTIONS, type Table } from './table.ts'
+import { checkTransform } from './transform-rules.ts'
 import { checkWindow } from './window-rules.ts'
 
 /** Column names that Millrace adds to streams itself. */
@@ -24,21 +26,19 @@ export function checkDeclarations(declarations: readonly Declaration[]): Millrac
     problems.push(problem(about, code, message, hint, column))
 
   for (const declaration of declarations) {
-    const group = declaration.kind === 'endpoint' ? 'endpoint ' : ''
-    const twin = byName.get(group + declaration.name)
+    const group = isDataset(declaration) ? 'dataset' : declaration.kind
+    const twin = byName.get(`${group} ${declaration.name}`)
     if (twin) {
       report(
         declaration,
         'duplicate-name',
-        `Two ${declaration.kind === 'endpoint' ? 'endpoints' : 'datasets'} are called '${declaration.name}'; the other stands at ${at(twin.place)}.`,
+        `Two ${group}s are called '${declaration.name}'; the other stands at ${at(twin.place)}.`,
         'Rename one of them.',
       )
     }
-    byName.set(group + declaration.name, declaration)
+    byName.set(`${group} ${declaration.name}`, declaration)
     if (
-      declaration.kind === 'endpoint'
-        ? !/^[a-z][a-z0-9_-]{0,62}$/.test(declaration.name)
-        : !isPortableName(declaration.name)
+      isDataset(declaration) ? !isPortableName(declaration.name) : !/^[a-z][a-z0-9_-]{0,62}$/.test(declaration.name)
     ) {
       report(
         declaration,
@@ -53,11 +53,12 @@ export function checkDeclarations(declarations: readonly Declaration[]): Millrac
     const local = new Reporter(declaration, problems)
     if (declaration.kind === 'stream') checkStream(declaration, local)
     else if (declaration.kind === 'table') checkTable(declaration, local)
-    else checkEndpoint(declaration, local)
+    else if (declaration.kind === 'endpoint') checkEndpoint(declaration, local)
+    else checkHandler(declaration, local)
     checkReferences(declaration, known, local)
   }
   for (const declaration of declarations)
-    if (declaration.kind !== 'endpoint') checkCycle(declaration, new Reporter(declaration, problems))
+    if (isDataset(declaration)) checkCycle(declaration, new Reporter(declaration, problems))
   return problems
 }
 
@@ -95,6 +96,20 @@ class Reporter implements Local {
   }
 }
 
+/** Options that there are not, or that do not go with the others. */
+function checkOptions({ kind, stray = [] }: Dataset, local: Reporter): void {
+  const known = kind === 'stream' ? STREAM_OPTIONS : [...new Set(Object.values(TABLE_OPTIONS).flat())]
+  for (const option of stray) {
+    if (known.includes(option))
+      local.report(
+        'bad-option',
+        `'${option}' does not go with the other options of the table.`,
+        'A table is by interval, by window, by key (with version and deleted), or none of these; emit and acceptLate go with windows.',
+      )
+    else local.report('unknown-option', `there is no option '${option}'.`, didYouMean(option, known))
+  }
+}
+
 function checkEventTime(stream: Stream, local: Reporter): void {
   for (const name of ['lateness', 'ahead', 'idle'] as const) {
     const duration = stream[name]
@@ -110,6 +125,7 @@ function checkEventTime(stream: Stream, local: Reporter): void {
 }
 
 function checkStream(stream: Stream, local: Reporter): void {
+  checkOptions(stream, local)
   checkFields(stream.fields, local)
   const { fields } = stream
   if (stream.time !== undefined && local.column(stream.time, fields, 'time')) {
@@ -177,6 +193,7 @@ function checkStream(stream: Stream, local: Reporter): void {
 }
 
 function checkTable(table: Table, local: Reporter): void {
+  checkOptions(table, local)
   if (table.fields) checkFields(table.fields, local)
   if (table.sql.parameters.length > 0) {
     local.report(
@@ -185,6 +202,7 @@ function checkTable(table: Table, local: Reporter): void {
       'Refer to a dataset by the variable that declares it; for a text value use sql.literal().',
     )
   }
+  if (table.transform) checkTransform(table, table.transform, local)
   const { materialization } = table
   checkWindow(table, local)
   if (materialization.kind === 'key' && materialization.columns.length === 0)
@@ -234,17 +252,42 @@ function checkEndpoint(endpoint: Endpoint, local: Reporter): void {
   }
 }
 
+function checkHandler(handler: Handler, local: Reporter): void {
+  local.duration(handler.timeout, 'timeout')
+  if (parseDuration(handler.timeout) === 0)
+    local.report('bad-duration', 'timeout is 0: every call would fail.', "Leave it out for '30 seconds'.")
+  if (!Number.isInteger(handler.batch) || handler.batch < 1 || handler.batch > HANDLER_BATCH_MAX)
+    local.report(
+      'bad-batch',
+      `batch is ${handler.batch}.`,
+      `Use a whole number of rows from 1 to ${HANDLER_BATCH_MAX}.`,
+    )
+  if (handler.from !== undefined && handler.from !== 'start')
+    local.report(
+      'bad-from',
+      `from is '${String(handler.from)}'.`,
+      "Write from: 'start' to begin with all rows there are, or leave it out to begin with what is published next.",
+    )
+}
+
+/** Rows of one call are in memory at once. */
+const HANDLER_BATCH_MAX = 100_000
+
 function checkReferences(declaration: Declaration, known: ReadonlySet<Declaration>, local: Reporter): void {
-  const used = declaration.kind === 'stream' ? [] : declaration.sql.datasets
-  const all =
-    declaration.kind === 'endpoint'
-      ? used
-      : [
-          ...used,
-          ...declaration.checks.flatMap((check) =>
-            'dataset' in check ? [check.dataset] : 'sql' in check ? check.sql.datasets : [],
-          ),
-        ]
+  const used =
+    declaration.kind === 'stream'
+      ? []
+      : declaration.kind === 'handler'
+        ? [declaration.dataset]
+        : declaration.sql.datasets
+  const all = isDataset(declaration)
+    ? [
+        ...used,
+        ...declaration.checks.flatMap((check) =>
+          'dataset' in check ? [check.dataset] : 'sql' in check ? check.sql.datasets : [],
+        ),
+      ]
+    : used
   for (const dataset of new Set(all)) {
     if (!known.has(dataset)) {
       local.report(

@@ -18,12 +18,29 @@ export interface DatasetStatus {
   accepted: number
   duplicates: number
   quarantined: number
+  /** Whether it has a quarantine: rows that do not fit, or that its function fails for, are kept there. */
+  refuses: boolean
   /** Acknowledged records not yet in a published snapshot (streams), or input snapshots not yet derived (tables). */
   lag: number
   /** Age of the newest published data in milliseconds; null when there is none. */
   freshness_ms: number | null
   /** Event time up to which all that is on time has come, ISO 8601 UTC; null without an event time, or before the first event. */
   watermark: string | null
+  /** The project's code that is called with its changes, where there is any. */
+  handlers?: HandlerStatus[]
+}
+
+/** How a handler does. */
+export interface HandlerStatus {
+  name: string
+  /** `failed`: the last call failed, and is made again. */
+  state: 'ok' | 'failed'
+  /** Published changes that were not delivered whole. */
+  lag: number
+  /** Failed calls in a row. */
+  failures: number
+  /** What went wrong the last time, while `failed`. */
+  last_error?: string
 }
 
 /** All that is known of one dataset: `GET /v1/datasets/{name}`. */

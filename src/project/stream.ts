@@ -1,7 +1,9 @@
 import type { Duration } from '../base/duration.ts'
+import { MillraceError } from '../base/errors.ts'
 import { DECLARED } from './dataset.ts'
 import { type Columns, type Field, type RowOf, fieldsOf } from './columns.ts'
 import type { Check } from './check.ts'
+import { type Transforms, withTransforms } from './function.ts'
 import { type Place, callerPlace } from './place.ts'
 import type { Source } from './source.ts'
 
@@ -44,7 +46,7 @@ export interface StreamOptions<C extends Columns> {
 }
 
 /** Append-only events. */
-export interface Stream<C extends Columns = Columns> {
+export interface Stream<C extends Columns = Columns> extends Transforms<C> {
   readonly [DECLARED]: true
   readonly kind: 'stream'
   readonly name: string
@@ -63,6 +65,8 @@ export interface Stream<C extends Columns = Columns> {
   readonly retention: Duration | undefined
   readonly doc: string | undefined
   readonly place: Place | undefined
+  /** Options given that there are not: types, which would have told, are stripped where a project runs. */
+  readonly stray: readonly string[]
   /** Only carries the row's type: `type Order = typeof orders.row`. */
   readonly row: RowOf<C>
 }
@@ -73,6 +77,10 @@ export interface Stream<C extends Columns = Columns> {
  *     export const orders = stream('orders', { columns: { order_id: t.string(), ordered_at: t.timestamp() }, time: 'ordered_at' })
  */
 export function stream<const C extends Columns>(name: string, options: StreamOptions<C>): Stream<C> {
+  if (typeof options !== 'object' || options === null)
+    throw new MillraceError('invalid', 'no-options', `stream '${name}' says nothing of its columns.`, {
+      hint: "Write stream('name', { columns: { id: t.string() } }).",
+    })
   const unique =
     options.unique === undefined
       ? undefined
@@ -81,7 +89,7 @@ export function stream<const C extends Columns>(name: string, options: StreamOpt
         : { columns: options.unique, horizon: undefined }
   const key =
     options.key === undefined ? (unique?.columns ?? []) : typeof options.key === 'string' ? [options.key] : options.key
-  return {
+  return withTransforms<C, Omit<Stream<C>, keyof Transforms<C>>>({
     [DECLARED]: true,
     kind: 'stream',
     name,
@@ -100,9 +108,28 @@ export function stream<const C extends Columns>(name: string, options: StreamOpt
     retention: options.retention,
     doc: options.doc,
     place: callerPlace(),
+    stray: Object.keys(options).filter((option) => !STREAM_OPTIONS.includes(option)),
     row: undefined as unknown as RowOf<C>,
-  }
+  })
 }
+
+/** What a stream may be told. */
+export const STREAM_OPTIONS: readonly string[] = Object.keys({
+  columns: true,
+  time: true,
+  lateness: true,
+  ahead: true,
+  idle: true,
+  key: true,
+  unique: true,
+  partitions: true,
+  partitionBy: true,
+  unknown: true,
+  checks: true,
+  source: true,
+  retention: true,
+  doc: true,
+} satisfies Record<keyof StreamOptions<Columns>, true>)
 
 function listOf<T>(value: T | readonly T[] | undefined): readonly T[] {
   if (value === undefined) return []

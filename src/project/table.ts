@@ -4,6 +4,7 @@ import { type Columns, type Field, fieldsOf } from './columns.ts'
 import { type Place, callerPlace } from './place.ts'
 import { type SqlTemplate, templateOf } from './sql.ts'
 import type { PartitionBy } from './stream.ts'
+import type { Transform } from './transform.ts'
 import type { Duration } from '../base/duration.ts'
 import type { Emit, Window } from './window.ts'
 
@@ -82,20 +83,32 @@ export type Materialization =
       readonly version: string | undefined
       readonly deleted: string | undefined
     }
+  /** `span`: rows that one record may have given, where a flatMap is among the functions; `_index` is below it. */
+  | {
+      readonly kind: 'function'
+      readonly call: 'map' | 'flatMap' | 'filter'
+      readonly code: string
+      readonly span: number | undefined
+    }
+  | { readonly kind: 'mapReduce'; readonly code: string }
 
-/** A dataset derived by SQL. */
+/** A dataset derived by SQL, or by functions over what SQL selects. */
 export interface Table {
   readonly [DECLARED]: true
   readonly kind: 'table'
   readonly name: string
   readonly materialization: Materialization
   readonly sql: SqlTemplate
+  /** The functions that make rows of those that `sql` selects. */
+  readonly transform?: Transform
   readonly fields: readonly Field[] | undefined
   readonly acceptLate: Duration | undefined
   readonly partitionBy: readonly PartitionBy[]
   readonly checks: readonly Check[]
   readonly doc: string | undefined
   readonly place: Place | undefined
+  /** Options given that there are not, or that say what another says. */
+  readonly stray?: readonly string[]
 }
 
 /**
@@ -121,7 +134,25 @@ export function table(name: string, options: TableOptions): Table {
     checks: options.checks ?? [],
     doc: options.doc,
     place: callerPlace(),
+    stray: strayOptions(options),
   }
+}
+
+/** What a table of a query may be told, by how it is kept; the rest goes with each. */
+export const TABLE_OPTIONS = {
+  base: ['sql', 'columns', 'checks', 'partitionBy', 'doc'],
+  interval: ['interval', 'emit', 'acceptLate'],
+  window: ['window', 'emit', 'acceptLate'],
+  key: ['key', 'version', 'deleted'],
+} as const
+
+/** Options that do not go with how the table is kept, or that there are not. */
+function strayOptions(options: TableOptions): string[] {
+  const kind = (['interval', 'window', 'key'] as const).find((option) => options[option] !== undefined)
+  const known: readonly string[] = [...TABLE_OPTIONS.base, ...(kind === undefined ? [] : TABLE_OPTIONS[kind])]
+  return Object.entries(options).flatMap(([option, value]) =>
+    value === undefined || known.includes(option) ? [] : [option],
+  )
 }
 
 function materializationOf(options: TableOptions): Materialization {

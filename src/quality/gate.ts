@@ -42,10 +42,15 @@ export function streamFields(stream: Stream): Field[] {
     ...(stream.unknown === 'keep'
       ? [{ name: '_extra', type: { kind: 'json' }, nullable: true, doc: 'Fields that are not columns.' } as const]
       : []),
-    { name: '_partition', type: { kind: 'int' }, nullable: false, doc: 'Log partition the record came through.' },
-    { name: '_offset', type: { kind: 'long' }, nullable: false, doc: 'Offset of the record in its log partition.' },
+    ...ORIGIN_FIELDS,
   ]
 }
+
+/** Where a row came from. */
+export const ORIGIN_FIELDS: readonly Field[] = [
+  { name: '_partition', type: { kind: 'int' }, nullable: false, doc: 'Log partition the record came through.' },
+  { name: '_offset', type: { kind: 'long' }, nullable: false, doc: 'Offset of the record in its log partition.' },
+]
 
 /**
  * Compiles a stream's gate. With `sources` only records of those are foreseen: what a statement could do for every other

@@ -14,8 +14,8 @@ import { type Local, checkCheck } from '../project/check-rules.ts'
 import { timeColumn, windowFields } from '../project/event-time.ts'
 import { checkLayout } from '../project/rules.ts'
 import type { SqlTemplate } from '../project/sql.ts'
-import type { Table } from '../project/table.ts'
-import { compileGate, streamFields } from '../quality/gate.ts'
+import type { Materialization, Table } from '../project/table.ts'
+import { ORIGIN_FIELDS, compileGate, streamFields } from '../quality/gate.ts'
 import { numberedSql, sessionsSql } from './session-sql.ts'
 import { sessionInput, sessionQuery } from './sessions.ts'
 
@@ -81,6 +81,8 @@ function follows({ code, context }: MillraceError, known: readonly MillraceError
 async function bindTable(table: Table, database: Database, empty: (dataset: Dataset) => string): Promise<Field[]> {
   const found = await describe(database, table.sql.render({ dataset: empty, parameter: quoteLiteral }))
   const { materialization } = table
+  if (materialization.kind === 'mapReduce') return [...table.fields!]
+  if (materialization.kind === 'function') return resultFields(table, found)
   const names = found.map((field) => field.name)
   const lower = names.map((name) => name.toLowerCase())
   const repeated = names.find((_, i) => lower.indexOf(lower[i]!) !== i)
@@ -160,6 +162,25 @@ async function sessionKeyFields(
   const input = sql.datasets.find((dataset) => timeColumn(dataset) !== undefined)
   const fields = input === undefined ? [] : await describe(database, `SELECT * FROM ${empty(input)}`)
   return fields.filter((field) => materialization.by.includes(field.name))
+}
+
+/** The columns of a table that a function makes row by row: its own, and where each row came from. */
+function resultFields({ materialization, fields }: Table, found: readonly Field[]): Field[] {
+  const { call, span } = materialization as Extract<Materialization, { kind: 'function' }>
+  // A filter keeps what a stream has beside its columns.
+  const extra = call === 'filter' ? found.filter(({ name }) => name === '_extra') : []
+  const index = {
+    name: '_index',
+    type: { kind: 'long' },
+    nullable: false,
+    doc: 'Place among the rows of its record.',
+  } as const
+  return [
+    ...fields!,
+    ...extra.map((field) => ({ ...field, type: { kind: 'json' } as const })),
+    ...ORIGIN_FIELDS,
+    ...(span === undefined ? [] : [index]),
+  ]
 }
 
 /** The promised columns of a table, after comparing them with what its query returns. */

@@ -55,7 +55,7 @@ class LaneWorker {
   /** Ends when everything asked for is done. */
   async close(): Promise<void> {
     await Promise.allSettled([...this.#open, this.#turns.idle()])
-    this.#database.close()
+    await this.#database.close()
   }
 
   run(job: LaneJob): Promise<unknown> {

@@ -8,6 +8,7 @@ import type { PartitionLog } from '../log/log.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
 import { writeFiles } from './partitioned.ts'
 import { carriedSummary } from './record.ts'
+import { neededBy } from './handlers.ts'
 import type { Runtime } from './runtime.ts'
 import { CANDIDATE, newestStep, relationOf } from './warehouse.ts'
 
@@ -42,7 +43,8 @@ export async function maintain(runtime: Runtime, options: MaintainOptions): Prom
   const reports: MaintainReport[] = []
   for (const dataset of runtime.project.order) {
     const runner = runtime.streams.get(dataset.name)
-    const tables = [runtime.lakeTable(dataset.name), ...(runner?.quarantine ? [runner.quarantine] : [])]
+    const { quarantine } = runner ?? runtime.tables.get(dataset.name)!
+    const tables = [runtime.lakeTable(dataset.name), ...(quarantine ? [quarantine] : [])]
     for (const table of tables) {
       if (options.signal?.aborted) return reports
       // Beside a replay or a refresh, each would take away the files the other works on.
@@ -82,7 +84,10 @@ function retentionOf(runtime: Runtime, table: LakeTable): { keepLast: number; ma
   const readers = [...runtime.tables.values()].filter((reader) =>
     [...inputsOf(reader.table), ...checkInputsOf(reader.table)].some((input) => input.name === table.id.name),
   )
-  const consumed = new Set(readers.map((reader) => newestStep(reader.lakeTable)?.record.inputs?.[table.id.name]))
+  const consumed = new Set([
+    ...readers.map((reader) => newestStep(reader.lakeTable)?.record.inputs?.[table.id.name]),
+    ...neededBy(runtime.handlers.of(table.id.name)),
+  ])
   const oldest = history.findIndex((snapshot) => consumed.has(String(snapshot.id)))
   const needed = oldest === -1 ? 0 : history.length - oldest
   const age = durationMs(runtime.project.config.lake?.snapshotAge ?? DEFAULTS.snapshotAge, 'lake.snapshotAge')

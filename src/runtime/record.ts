@@ -17,10 +17,12 @@ export interface StepRecord {
   readonly watermark?: number | undefined
   /** Session tables: start of the earliest session still open, ms since the epoch. */
   readonly frontier?: number | undefined
-  /** Streams: totals since the beginning. */
+  /** Streams, and tables made by functions: totals since the beginning. */
   readonly counts?: Counts
   /** Streams: number of quarantine replays done. */
   readonly replays?: number
+  /** Tables made by functions: number of steps done. */
+  readonly steps?: number
   /** Streams: offset ranges whose records were superseded by a newer version of their file. */
   readonly superseded?: readonly Superseded[]
   /** Tables: version of the rows of each dataset read (computing or checking), by name; null for one without snapshots. */
@@ -107,6 +109,7 @@ export function readRecord(summary: Readonly<Record<string, string>>): StepRecor
     watermark: json<number>('watermark'),
     frontier: json<number>('frontier'),
     replays: json<number>('replays'),
+    steps: json<number>('steps'),
     superseded: json<Superseded[]>('superseded'),
     inputs: json<Record<string, string | null>>('inputs'),
     audits: json<AuditResult[]>('audits'),

@@ -13,25 +13,35 @@ import type { RecordBatch } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { eventTimeOf, timeColumn } from '../project/event-time.ts'
 import type { Project } from '../project/project.ts'
+import type { Field } from '../project/columns.ts'
 import type { Stream } from '../project/stream.ts'
+import type { Table } from '../project/table.ts'
 import { type Gate, compileGate } from '../quality/gate.ts'
 import type { Disk } from '../storage/disk.ts'
 import { runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
+import { ChangeFeed } from './change-feed.ts'
 import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
+import { FunctionPool } from './function-pool.ts'
+import { HandlerPlaces } from './handler-places.ts'
+import { Handlers } from './handlers.ts'
 import { Lanes } from './lanes.ts'
 import { maintain } from './maintain.ts'
-import type { AuditResult } from './record.ts'
+import { Publications } from './publications.ts'
+import type { AuditResult, Counts } from './record.ts'
 import { replayStream } from './replay.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
 import { StreamRunner } from './stream-runner.ts'
 import { type RefreshRange, TableRunner, refreshError } from './table-runner.ts'
+import { TransformRunner } from './transform-runner.ts'
 import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
 import { closesBetween } from './watermark.ts'
 
 export interface RuntimeOptions {
   readonly project: Project
+  /** URL of a module that loads the project into threads, for its functions: a `ProjectLoader`. */
+  readonly loader?: string
   /** Everything Millrace keeps: log/, lake/, tmp/. The caller holds its lock when writing. */
   readonly dataDirectory: string
   readonly clock: Clock
@@ -53,6 +63,7 @@ const DEFAULTS = {
   engineMemory: 1024 ** 3,
   laneMemory: 1024 ** 3,
   uniqueMemory: 512 * 1024 ** 2,
+  functionMemory: 512 * 1024 ** 2,
   refreshes: 2,
   quietMs: 100,
   lingerMs: 10,
@@ -68,7 +79,14 @@ export class Runtime {
   readonly streams = new Map<string, StreamRunner>()
   readonly tables = new Map<string, TableRunner>()
   readonly scheduler: Scheduler
+  /** Tells when a dataset was published. */
+  readonly publications = new Publications()
+  /** What publications changed, row by row. */
+  readonly changes: ChangeFeed
+  /** Code of the project that is called with them. */
+  readonly handlers: Handlers
   readonly #lanes: Lanes
+  readonly #functions: FunctionPool
   readonly #gates = new Map<string, Gate>()
   #dying = false
   #stopped: Promise<void> | undefined
@@ -86,6 +104,14 @@ export class Runtime {
     this.bound = bound
     this.database = database
     this.#lanes = lanes
+    const { limits = {} } = options.project.config
+    this.#functions = new FunctionPool({
+      loader: options.loader,
+      directory: options.project.directory,
+      clock: options.clock,
+      threads: limits.functionWorkers ?? cpus().length,
+      memory: limits.functionMemory ?? DEFAULTS.functionMemory,
+    })
     this.warehouse = new Warehouse(
       new Lake({ root: join(options.dataDirectory, 'lake'), disk: options.disk, clock: options.clock }),
     )
@@ -94,7 +120,21 @@ export class Runtime {
       clock: options.clock,
       limit: options.project.config.limits?.refreshes ?? DEFAULTS.refreshes,
       share: options.eager === true ? 1 : DEFAULTS.refreshShare,
+      isQuiet: () => [...this.streams.values()].every((runner) => runner.lag === 0),
       step: (dataset) => this.#step(dataset),
+      onPublished: (dataset) => this.publications.tell(dataset.name),
+    })
+    this.changes = new ChangeFeed({
+      database,
+      disk: options.disk,
+      temporary: join(options.dataDirectory, 'tmp'),
+      tableOf: (name) => this.lakeTable(name),
+    })
+    this.handlers = new Handlers(options.project.handlers.values(), {
+      changes: this.changes,
+      publications: this.publications,
+      places: new HandlerPlaces(options.disk, options.dataDirectory),
+      clock: options.clock,
     })
   }
 
@@ -117,7 +157,7 @@ export class Runtime {
     try {
       return await Runtime.#recover(options, database, temporary)
     } catch (error) {
-      database.close()
+      await database.close()
       throw error
     }
   }
@@ -135,6 +175,7 @@ export class Runtime {
     })
     const runtime = new Runtime(options, bound, database, lanes)
     await Promise.all(project.order.map((dataset) => runtime.#open(dataset, temporary)))
+    await runtime.handlers.open()
     return runtime
   }
 
@@ -145,6 +186,7 @@ export class Runtime {
     const code = this.bound.code.get(dataset.name)!
     if (dataset.kind === 'table') {
       const lakeTableOf = (input: Dataset) => this.lakeTable(input.name)
+      const transform = await this.#openTransform(dataset, fields, code, temporary)
       this.tables.set(
         dataset.name,
         new TableRunner({
@@ -156,12 +198,39 @@ export class Runtime {
           database: this.database,
           clock,
           lakeTableOf,
+          ...(transform ? { transform } : {}),
           idlePartitions: (stream) => this.streams.get(stream)!.idlePartitions(),
         }),
       )
       return
     }
     this.streams.set(dataset.name, await this.#openStream(dataset, lakeTable, code, temporary))
+  }
+
+  async #openTransform(
+    table: Table,
+    fields: readonly Field[],
+    code: string,
+    temporary: string,
+  ): Promise<TransformRunner | undefined> {
+    const { transform } = table
+    if (!transform) return undefined
+    return new TransformRunner({
+      table,
+      transform,
+      fields,
+      inputFields: transform.input && this.bound.fields.get(transform.input.name),
+      code,
+      database: this.database,
+      clock: this.options.clock,
+      pool: this.#functions,
+      temporary,
+      openQuarantine: (create) => this.#openQuarantine(table.name, create),
+    }).open()
+  }
+
+  async #openQuarantine(name: string, create: boolean): Promise<LakeTable | undefined> {
+    return create ? this.warehouse.quarantineOf(name) : this.warehouse.lake.load({ namespace: LAYERS.quarantine, name })
   }
 
   async #openStream(stream: Stream, table: LakeTable, code: string, temporary: string): Promise<StreamRunner> {
@@ -183,10 +252,7 @@ export class Runtime {
       run,
       log,
       table,
-      openQuarantine: async (create) =>
-        create
-          ? this.warehouse.quarantineOf(stream.name)
-          : this.warehouse.lake.load({ namespace: LAYERS.quarantine, name: stream.name }),
+      openQuarantine: (create) => this.#openQuarantine(stream.name, create),
       lanes: this.#lanes,
       clock,
       temporary,
@@ -267,6 +333,7 @@ export class Runtime {
     for (const dataset of this.project.order)
       if (dataset.kind === 'table' || hasAudits(dataset)) this.scheduler.due(dataset)
     this.#polls.push(this.#watchFreshness(), this.#watchIdle(), this.#keepHouse())
+    this.handlers.start()
   }
 
   /** Keeps files few and the log small, a bounded part at a time. What goes wrong is told, and tried again the next time. */
@@ -425,6 +492,18 @@ export class Runtime {
     return outcome
   }
 
+  /** Takes rows that the function of a table was called for in vain through it again; those that pass leave quarantine. */
+  async replayRefused(name: string, where: string): Promise<Counts> {
+    const runner = this.tables.get(name)!
+    await this.scheduler.settled()
+    const counts = await runner.replayRefused(where).catch((error: unknown) => {
+      throw refreshError(runner.table, error)
+    })
+    if (counts.accepted > 0) this.scheduler.published(runner.table)
+    await this.scheduler.settled()
+    return counts
+  }
+
   #die(error: MillraceError): void {
     if (this.#dying) return
     this.#dying = true
@@ -441,12 +520,15 @@ export class Runtime {
 
   async #stop(): Promise<void> {
     this.#stopping.abort()
+    // What is published from now on, they are told the next time.
+    const handlers = this.handlers.stop()
     const runners = [...this.streams.values()]
     const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
     await this.scheduler.stop()
+    await handlers
     const closed = await Promise.allSettled(runners.map((runner) => runner.log.close()))
-    await this.#lanes.close()
-    this.database.close()
+    await Promise.all([this.#lanes.close(), this.#functions.close()])
+    await this.database.close()
     // Whatever failed, everything has been let go of.
     const failed = [...stopped, ...closed].find((result) => result.status === 'rejected')
     if (failed) throw failed.reason

@@ -8,6 +8,8 @@ import { checkInputsOf, inputsOf } from '../project/project.ts'
 export interface StepOutcome {
   readonly outcome: 'unchanged' | 'published' | 'blocked'
   readonly reason?: string
+  /** The work was in proportion to what was new: it need not be held back, as what is computed again and again is. */
+  readonly proportional?: boolean
 }
 
 export type StepState =
@@ -23,8 +25,12 @@ export interface SchedulerOptions {
   readonly limit: number
   /** Share of the time a table that is always due may be refreshing, 0 to 1: it rests in between. 1 never rests. */
   readonly share: number
+  /** Whether nothing else waits for the processors: what rests may go on sooner then. */
+  isQuiet?(): boolean
   /** Refreshes (tables) or audits (streams) one dataset. */
   step(dataset: Dataset): Promise<StepOutcome>
+  /** Called when a dataset was published, before its readers run. */
+  onPublished?(dataset: Dataset): void
 }
 
 /**
@@ -41,6 +47,8 @@ export class Scheduler {
   readonly #states = new Map<Dataset, StepState>()
   /** When what rests may run again. */
   readonly #readyAt = new Map<Dataset, number>()
+  /** Of these, those that only leave room for others, with when they may at the soonest. */
+  readonly #resting = new Map<Dataset, number>()
   /** Failures in a row. */
   readonly #failures = new Map<Dataset, number>()
   readonly #readers = new Map<Dataset, Dataset[]>()
@@ -88,9 +96,13 @@ export class Scheduler {
 
   /** Makes the readers of a dataset due: it was published. */
   published(dataset: Dataset): void {
-    const change = ++this.#changes
-    for (const reader of this.#readers.get(dataset) ?? []) this.#makeDue(reader, change)
+    this.#spread(dataset, ++this.#changes)
     this.#pump()
+  }
+
+  #spread(dataset: Dataset, change: number): void {
+    this.#options.onPublished?.(dataset)
+    for (const reader of this.#readers.get(dataset) ?? []) this.#makeDue(reader, change)
   }
 
   // A dataset that waits already keeps the number of the first change it waits for.
@@ -131,6 +143,7 @@ export class Scheduler {
   #pump(): void {
     if (this.#paused || this.#stopping.signal.aborted) return
     const now = this.#options.clock.monotonic()
+    if (this.#options.isQuiet?.() === true) this.#shortenRests()
     let soonest = Infinity
     for (const dataset of this.#options.order) {
       const change = this.#due.get(dataset)
@@ -142,6 +155,7 @@ export class Scheduler {
       }
       if ([...this.#upstream.get(dataset)!].some((input) => this.#isComing(input, now))) continue
       this.#due.delete(dataset)
+      this.#resting.delete(dataset)
       this.#running.set(dataset, change)
       void this.#slots.run(() => this.#step(dataset, change)).finally(() => this.#ended(dataset))
     }
@@ -151,6 +165,12 @@ export class Scheduler {
   /** Runs, or will as soon as there is room. */
   #isComing(dataset: Dataset, now: number): boolean {
     return this.#running.has(dataset) || (this.#due.has(dataset) && (this.#readyAt.get(dataset) ?? -Infinity) <= now)
+  }
+
+  /** What waits to be tried again goes on waiting. */
+  #shortenRests(): void {
+    for (const [dataset, soon] of this.#resting) this.#readyAt.set(dataset, soon)
+    this.#resting.clear()
   }
 
   #pumpAt(time: number): void {
@@ -169,14 +189,18 @@ export class Scheduler {
     if (this.#stopping.signal.aborted) return
     const started = clock.monotonic()
     try {
-      const { outcome, reason } = await step(dataset)
+      const { outcome, reason, proportional } = await step(dataset)
       this.#failures.delete(dataset)
       this.#states.set(
         dataset,
         outcome === 'blocked' ? { state: 'blocked', reason: reason ?? 'an audit failed' } : { state: 'ok' },
       )
-      if (outcome === 'published') for (const reader of this.#readers.get(dataset) ?? []) this.#makeDue(reader, change)
-      this.#readyAt.set(dataset, clock.monotonic() + (clock.monotonic() - started) * (1 / share - 1))
+      if (outcome === 'published') this.#spread(dataset, change)
+      const ended = clock.monotonic()
+      const until = (part: number) => ended + (ended - started) * (1 / part - 1)
+      const soon = until(Math.max(share, SHARE_MAX))
+      this.#readyAt.set(dataset, proportional === true ? soon : until(share))
+      this.#resting.set(dataset, soon)
     } catch (error) {
       this.#failed(dataset, change, asMillraceError(error))
     }
@@ -188,6 +212,7 @@ export class Scheduler {
     const failures = (this.#failures.get(dataset) ?? 0) + 1
     this.#failures.set(dataset, failures)
     if (!error.retryable || (this.#options.share === 1 && failures >= ATTEMPTS_MAX)) return
+    this.#resting.delete(dataset)
     this.#readyAt.set(dataset, this.#options.clock.monotonic() + Math.min(RETRY_MS * 2 ** (failures - 1), RETRY_MS_MAX))
     this.#makeDue(dataset, change)
   }
@@ -203,6 +228,8 @@ export class Scheduler {
   }
 }
 
+/** Share of the time for steps in proportion to what is new, and for others while nothing else is to be done. */
+const SHARE_MAX = 0.5
 const RETRY_MS = 250
 const RETRY_MS_MAX = 60_000
 /** Tries of a step in a one-shot run. */

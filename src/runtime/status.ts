@@ -1,9 +1,10 @@
 import { checkName } from '../project/check.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { timeColumn } from '../project/event-time.ts'
-import { checkInputsOf, inputsOf } from '../project/project.ts'
-import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
+import { checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
+import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/status.ts'
 import type { LakeTable } from '../lake/table.ts'
+import { handlerStatus } from './handlers.ts'
 import { type AuditResult, NO_COUNTS, type StepRecord, readRecord } from './record.ts'
 import type { Runtime } from './runtime.ts'
 import type { StepState } from './scheduler.ts'
@@ -19,6 +20,7 @@ export interface Observed {
   /** Results of checks newer than those in the snapshots. */
   auditsOf(name: string): readonly AuditResult[]
   stateOf(dataset: Dataset): StepState
+  handlersOf(name: string): HandlerStatus[]
   heldBy(dataset: Dataset): { dataset: Dataset; state: StepState } | undefined
 }
 
@@ -28,6 +30,10 @@ export function observe(runtime: Runtime): Observed {
     lakeTable: (name) => runtime.lakeTable(name),
     streamLag: (name) => runtime.streams.get(name)!.lag,
     auditsOf: (name) => runtime.audits.get(name) ?? [],
+    handlersOf: (name) =>
+      runtime.handlers
+        .of(name)
+        .map(({ handler, place, calls }) => handlerStatus(handler, place, runtime.lakeTable(name), calls)),
     stateOf: (dataset) => runtime.scheduler.stateOf(dataset),
     heldBy: (dataset) => runtime.scheduler.heldBy(dataset),
   }
@@ -43,6 +49,7 @@ function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
   const newest = newestStep(table)
   const counts = newest?.record.counts ?? NO_COUNTS
   const rows = Number(main?.summary['total-records'] ?? 0)
+  const handlers = observed.handlersOf(dataset.name)
   return {
     name: dataset.name,
     kind: dataset.kind,
@@ -50,10 +57,12 @@ function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
     snapshot: newest ? String(newest.snapshot.id) : null,
     published: main ? String(main.id) : null,
     rows,
-    // A table receives what it publishes: nothing is refused on the way.
-    ...(dataset.kind === 'stream' ? counts : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
+    // A table of a query receives what it publishes: nothing is refused on the way.
+    ...(refusesRows(dataset) ? counts : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
+    refuses: refusesRows(dataset),
     lag: dataset.kind === 'stream' ? observed.streamLag(dataset.name) : inputsBehind(dataset, table, observed),
     freshness_ms: main ? Math.max(0, observed.nowMs - main.timestampMs) : null,
+    ...(handlers.length === 0 ? {} : { handlers }),
     watermark: watermarkText(dataset, newest?.record),
   }
 }

@@ -18,8 +18,9 @@ import { deltaReadings } from './delta.ts'
 import { frameOf } from './frame.ts'
 import { type InputChanges, type Pins, changesSince, isChanged } from './inputs.ts'
 import { mergeByKey } from './key-merge.ts'
-import { type StepRecord, readRecord, recordSummary } from './record.ts'
+import { type Counts, NO_COUNTS, type StepRecord, readRecord, recordSummary } from './record.ts'
 import { writeFiles } from './partitioned.ts'
+import type { TransformRunner, Transformed } from './transform-runner.ts'
 import { CANDIDATE, newestStep, relationOf, rowsVersion } from './warehouse.ts'
 import { type IdlePartitions, queryWatermark, waitsForTime } from './watermark.ts'
 import { computeSessions } from './sessions.ts'
@@ -35,6 +36,8 @@ export interface TableRunnerOptions {
   readonly clock: Clock
   /** Where files go, instead of the table's own place: for rows that are only compared. */
   readonly directory?: string
+  /** Computes the rows, where functions make them. */
+  readonly transform?: TransformRunner
   readonly idlePartitions: IdlePartitions
   /** The lake table of a dataset. */
   lakeTableOf(dataset: Dataset): LakeTable
@@ -54,6 +57,8 @@ export interface RefreshResult {
   /** Windows computed, for windowed tables. */
   readonly intervals: number
   readonly reason?: string
+  /** Nothing was computed again. */
+  readonly proportional?: boolean
 }
 
 /** What a step changes in a table: nothing yet is committed. */
@@ -61,6 +66,8 @@ export interface TableChange {
   readonly add: readonly DataFile[]
   readonly remove: readonly DataFile[]
   readonly intervals?: number
+  /** What else a step of a table made by functions changes. */
+  readonly transformed?: Omit<Transformed, 'add'>
   /** Sessions: start of the earliest that is still open, ms. */
   readonly frontierMs?: number
 }
@@ -85,6 +92,11 @@ export class TableRunner {
     return this.#options.lakeTable
   }
 
+  /** The table's quarantine, when there is one: only functions refuse rows. */
+  get quarantine(): LakeTable | undefined {
+    return this.#options.transform?.quarantine
+  }
+
   /** One step at a time: what is due is worked out from the last one's commit. */
   refresh(range: RefreshRange = {}): Promise<RefreshResult> {
     return this.#steps.run(() => this.#refresh(range))
@@ -107,7 +119,7 @@ export class TableRunner {
     const isPassed = waitsForTime(table) && watermark !== newest?.record.watermark
     if (!forced && newest && isSame && !isPassed && sameInputs(newest.record.inputs, inputs)) return unchanged(newest)
     const main = lakeTable.snapshot('main')
-    const base = main && readRecord(main.summary)
+    const base = this.#published()
     const partial = range.fromMs !== undefined || range.toMs !== undefined
     const whole = range.everything === true || !main || !base || (base.code !== code && !partial)
     const change = await this.#compute(pins, whole ? undefined : { main, record: base }, range, watermark)
@@ -170,6 +182,9 @@ export class TableRunner {
     switch (materialization.kind) {
       case 'full':
         return this.#full(computing, since?.main && changes)
+      case 'function':
+      case 'mapReduce':
+        return this.#transform(computing, changes)
       case 'interval':
       case 'window':
         return computeWindows({
@@ -225,6 +240,50 @@ export class TableRunner {
     }
     const sql = await this.#render(pins)
     return { add: await this.#write(this.#cast(`(${sql})`)), remove: await this.#live() }
+  }
+
+  /** Functions take each row once: those that the input gained, or all when it lost some. A mapReduce always takes all. */
+  async #transform(pins: Pins, changes: InputChanges | undefined): Promise<TableChange> {
+    const { table, transform, directory } = this.#options
+    const only =
+      table.materialization.kind === 'function' && changes && [...changes.values()].every((c) => c.removed.length === 0)
+        ? new Map([...changes].map(([name, { added }]) => [name, added]))
+        : undefined
+    const { add, ...transformed } = await transform!.run({
+      query: await this.#render(pins, only),
+      whole: only === undefined,
+      base: this.#published(),
+      write: (sql) => this.#write(sql),
+      directory,
+    })
+    return { add, remove: only ? [] : await this.#live(), transformed }
+  }
+
+  /** The record of the step that is published. */
+  #published(): StepRecord | undefined {
+    const main = this.#options.lakeTable.snapshot('main')
+    return main && readRecord(main.summary)
+  }
+
+  /** Takes refused rows that meet a condition through the present functions again, as one step. */
+  replayRefused(where: string): Promise<Counts> {
+    return this.#steps.run(async () => {
+      const { table, transform, lakeTable, code, directory } = this.#options
+      const base = this.#published()
+      if (!base) return NO_COUNTS
+      // Pairs of one row cannot be told from those of others, and changed code is for all rows: all are taken again.
+      if (table.materialization.kind === 'mapReduce' || base.code !== code) {
+        const { quarantined: received } = base.counts ?? NO_COUNTS
+        await this.#refresh({ everything: true })
+        const { quarantined } = this.#published()?.counts ?? NO_COUNTS
+        return { received, accepted: received - quarantined, duplicates: 0, quarantined }
+      }
+      const write = (sql: string) => this.#write(sql)
+      const { add, fresh, ...transformed } = await transform!.rerun(where, { base, write, directory })
+      if (fresh.received > 0)
+        await this.#commit(table, this.#pin(), base, lakeTable.snapshot('main'), { add, remove: [], transformed })
+      return fresh
+    })
   }
 
   async #live(filter?: FileFilter): Promise<DataFile[]> {
@@ -283,22 +342,31 @@ export class TableRunner {
     const blocking = audits.find((audit) => !audit.passed && audit.severity === 'block')
     // A candidate left by an earlier failure rests on older inputs; this step was computed from what is published.
     if (lakeTable.snapshot(CANDIDATE)) await lakeTable.setRef(CANDIDATE, undefined)
+    const told = { ...record, ...totalsOf(change.transformed ?? this.#published()) }
+    if (change.transformed) await this.#options.transform!.commitRefused(told, change.transformed.refused)
     const snapshot = await lakeTable.commit({
       operation: change.remove.length > 0 ? 'overwrite' : 'append',
       add: change.add,
       remove: change.remove.map((file) => file.path),
-      summary: recordSummary({ ...record, audits: audits.length === 0 ? undefined : audits }),
+      summary: recordSummary({ ...told, audits: audits.length === 0 ? undefined : audits }),
       // The candidate begins at what is published; nobody else moves either.
       ...(blocking ? { ref: CANDIDATE, parent: null } : { parent: main?.id ?? null }),
     })
     const intervals = change.intervals ?? 0
     if (blocking) return { outcome: 'blocked', snapshot, intervals, reason: `${blocking.check}: ${blocking.message}` }
-    return { outcome: 'published', snapshot, intervals }
+    // What is only added was computed once, from what was new.
+    return { outcome: 'published', snapshot, intervals, proportional: change.remove.length === 0 }
   }
 }
 
 /** Code of a table of which only some intervals were ever computed: never equal to a declaration's. */
 const PARTIAL = 'partial'
+
+/** What a table made by functions counts from step to step. */
+function totalsOf(from: Pick<StepRecord, 'counts' | 'steps'> | undefined): Pick<StepRecord, 'counts' | 'steps'> {
+  const { counts, steps } = from ?? {}
+  return counts === undefined || steps === undefined ? {} : { counts, steps }
+}
 
 function sameInputs(a: StepRecord['inputs'], b: Record<string, string | null>): boolean {
   const names = Object.keys(b)

@@ -92,7 +92,8 @@ export function rowsVersion(table: LakeTable, snapshot: Snapshot | undefined): s
   return at ? String(at.id) : null
 }
 
-function changesRows({ operation, summary }: Snapshot): boolean {
+/** Whether a snapshot came with a change of rows. */
+export function changesRows({ operation, summary }: Snapshot): boolean {
   return operation !== 'replace' && (summary['added-records'] !== '0' || (summary['deleted-records'] ?? '0') !== '0')
 }
 

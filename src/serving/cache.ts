@@ -22,6 +22,10 @@ export class Recent<K, V> {
     this.#entries.set(key, value)
     if (this.#entries.size > this.#entriesMax) this.#entries.delete(this.#entries.keys().next().value!)
   }
+
+  delete(key: K): void {
+    this.#entries.delete(key)
+  }
 }
 
 export type KeptAnswer = Omit<SqlResult, 'file'>

@@ -31,6 +31,20 @@ export interface ServingLimits {
   /** Rows of one page of `…/rows` and `…/quarantine`: unless asked, and at most. */
   readonly pageRows: number
   readonly pageRowsMax: number
+  /** Clients that follow a dataset at once. */
+  readonly liveConnections: number
+  /** One event of `…/live` ends with the row that reaches either. */
+  readonly liveEventRows: number
+  readonly liveEventBytes: number
+  /** What is read of a change at a time, such pages kept for other clients at the same place, and reads at once. */
+  readonly livePageRows: number
+  readonly livePageBytes: number
+  readonly livePages: number
+  readonly liveReads: number
+  /** A client that has not taken an event after so long is cut off. */
+  readonly liveStallMs: number
+  /** Longest silence before a comment says that the connection lives. */
+  readonly liveHeartbeatMs: number
 }
 
 const MIB = 1024 * 1024
@@ -56,5 +70,14 @@ export function servingLimits(config: Config): ServingLimits {
     analyses: 500,
     pageRows: 100,
     pageRowsMax: 10_000,
+    liveConnections: 100,
+    liveEventRows: 500,
+    liveEventBytes: 64 * 1024,
+    livePageRows: 20_000,
+    livePageBytes: 2 * MIB,
+    livePages: 8,
+    liveReads: 2,
+    liveStallMs: 10_000,
+    liveHeartbeatMs: 15_000,
   }
 }

@@ -42,6 +42,7 @@ export function openApiRoute(app: FastifyInstance, platform: Platform): void {
 function projectPaths(general: Paths, details: readonly DatasetDetail[], endpoints: readonly Endpoint[]): Paths {
   const append = general['/v1/streams/{name}']!['post']!
   const rows = general['/v1/datasets/{name}/rows']!['get']!
+  const live = general['/v1/datasets/{name}/live']!['get']!
   const call = general['/v1/endpoints/{name}']!['get']!
   const paths: Paths = {}
   for (const detail of details) {
@@ -62,6 +63,14 @@ function projectPaths(general: Paths, details: readonly DatasetDetail[], endpoin
         ...named(rows, detail.name),
         parameters: [...withoutName(rows), ...filterParameters(detail)],
         responses: withRows(rows, rowSchema(detail.fields)),
+      },
+    }
+    paths[`/v1/datasets/${detail.name}/live`] = {
+      get: {
+        ...live,
+        ...about,
+        ...named(live, detail.name),
+        parameters: [...withoutName(live), ...filterParameters(detail)],
       },
     }
   }

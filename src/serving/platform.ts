@@ -1,3 +1,4 @@
+import type { ParameterValues } from '../engine/duckdb/bind.ts'
 import type { RecordLines } from '../log/lines.ts'
 import type { IdentifiedField } from '../project/columns.ts'
 import type { Endpoint } from '../project/endpoint.ts'
@@ -22,6 +23,8 @@ export interface Platform {
   relation(name: string): Promise<Relation>
   /** The rows in quarantine of a dataset. */
   quarantine(name: string): Promise<Relation>
+  /** What the publications of a dataset change. Throws invalid/unknown-dataset. */
+  changes(name: string): DatasetChanges
   /** Writes asked for by the command line beside a running server: `run`, `replay`, `quarantine-replay`, `maintain`, `verify`. */
   control(
     verb: string,
@@ -49,4 +52,38 @@ export interface Relation {
   readonly rows?: number
   /** Tells the platform that the files are no longer being read. */
   release(): void
+}
+
+/** The published changes of one dataset, in order. A place in them is a text that stays good across restarts. */
+export interface DatasetChanges {
+  readonly name: string
+  readonly fields: readonly IdentifiedField[]
+  /** The place before all rows of the present snapshot. */
+  readonly start: string
+  /** The place after all that is published now. */
+  present(): string
+  /** Throws invalid/bad-position for what is no place. */
+  check(place: string): void
+  /** The next rows: undefined when there is nothing newer, 'lost' when it can no longer be told what came next. */
+  page(place: string, question: ChangesQuestion): Promise<ChangesPage | 'lost' | undefined>
+  /** Publications so far; taken before looking for a page, `after` it misses none. */
+  count(): number
+  after(seen: number, signal: AbortSignal): Promise<void>
+}
+
+export interface ChangesQuestion {
+  readonly columns: readonly IdentifiedField[]
+  /** SQL on the columns, parameters as `$name`. */
+  readonly conditions: readonly string[]
+  readonly parameters: ParameterValues
+  /** The page ends with the row that reaches either. */
+  readonly rowsMax: number
+  readonly bytesMax: number
+}
+
+export interface ChangesPage {
+  /** Text of JSON objects, each with the place after it. What a change removed comes first. */
+  readonly rows: readonly { readonly removed: boolean; readonly row: string; readonly after: string }[]
+  /** The place after the page. */
+  readonly next: string
 }

@@ -23,6 +23,7 @@ const STATUS_BY_CODE: Readonly<Record<string, number>> = {
   'not-acceptable': 406,
   'queries-busy': 429,
   'record-too-large': 413,
+  'too-many-live': 429,
   'token-missing': 401,
   'token-wrong': 401,
   'unknown-dataset': 404,

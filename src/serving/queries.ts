@@ -3,18 +3,12 @@ import { type FileHandle, open, rm } from 'node:fs/promises'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
+import type { ParameterValues } from '../engine/duckdb/bind.ts'
 import { AnswerCache, type KeptAnswer, Recent } from './cache.ts'
 import type { ServingLimits } from './limits.ts'
 import type { Platform, Relation } from './platform.ts'
 import { SqlPool } from './sandbox/pool.ts'
-import type {
-  Analysis,
-  ParameterValues,
-  QueryOutcome,
-  RowFormat,
-  SandboxQuery,
-  SandboxRelation,
-} from './sandbox/protocol.ts'
+import type { Analysis, QueryOutcome, RowFormat, SandboxQuery, SandboxRelation } from './sandbox/protocol.ts'
 import { lineAndColumn } from './sandbox/sql-error.ts'
 
 /** A question to the published data. */

@@ -1,11 +1,11 @@
 import { MillraceError } from '../base/errors.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import { didYouMean } from '../base/suggest.ts'
+import type { BoundValue } from '../engine/duckdb/bind.ts'
 import { type ColumnType, type IdentifiedField, offeredColumns } from '../project/columns.ts'
 import { type Cursor, badCursor, questionName, readCursor } from './cursor.ts'
 import type { ServingLimits } from './limits.ts'
 import type { Relation } from './platform.ts'
-import type { BoundValue } from './sandbox/protocol.ts'
 import { isScalar, typedText } from './typed-text.ts'
 
 /**
@@ -16,6 +16,8 @@ import { isScalar, typedText } from './typed-text.ts'
 
 /** Words that are not columns; a column of that name is reached with an operator: `limit.eq=5`. */
 const CONTROLS = ['columns', 'order', 'limit', 'cursor', 'format'] as const
+/** The same for `…/live`. */
+const LIVE_CONTROLS = ['columns', 'from', 'after'] as const
 const OPERATORS = ['eq', 'ne', 'lt', 'lte', 'gt', 'gte', 'starts', 'contains', 'null'] as const
 type Operator = (typeof OPERATORS)[number]
 
@@ -32,6 +34,9 @@ export interface RowsQuery {
   readonly cursor: Cursor | undefined
 }
 
+/** Something with a name and columns. */
+type Columned = Pick<Relation, 'name' | 'fields'>
+
 interface Ordering {
   readonly field: IdentifiedField
   readonly descending: boolean
@@ -47,7 +52,7 @@ export function rowsQuery(relation: Relation, given: URLSearchParams, limits: Se
   const columns = selectedColumns(relation, given.get('columns'))
   const order = ordering(relation, given.get('order'))
   const limit = pageLimit(given.get('limit'), limits)
-  const conditions = filters(relation, given, binder)
+  const conditions = filters(relation, given, binder, CONTROLS)
   const question = questionName([
     relation.name,
     [...given].filter(([name]) => name !== 'cursor' && name !== 'limit' && name !== 'format'),
@@ -73,6 +78,23 @@ export function rowsQuery(relation: Relation, given: URLSearchParams, limits: Se
     skip === 0 ? '' : ` offset ${skip}`,
   ].join('')
   return { sql, parameters: binder.values, limit, keys: order.length, question, cursor }
+}
+
+/** Columns and conditions of a URL's parameters, for rows that come one by one. Errors: those of `rowsQuery`. */
+export function liveSelection(
+  dataset: Columned,
+  given: URLSearchParams,
+): {
+  readonly columns: readonly IdentifiedField[]
+  readonly conditions: readonly string[]
+  readonly parameters: Readonly<Record<string, BoundValue>>
+} {
+  const binder = new Binder()
+  return {
+    columns: selectedColumns(dataset, given.get('columns')),
+    conditions: filters(dataset, given, binder, LIVE_CONTROLS),
+    parameters: binder.values,
+  }
 }
 
 /** The cursor after a page, given the last row's keys and how many rows at its end share them. */
@@ -111,7 +133,7 @@ class Binder {
   }
 }
 
-function fieldNamed(relation: Relation, name: string): IdentifiedField {
+function fieldNamed(relation: Columned, name: string): IdentifiedField {
   const field = relation.fields.find((each) => each.name === name)
   if (field !== undefined) return field
   const names = relation.fields.map((each) => each.name)
@@ -121,12 +143,12 @@ function fieldNamed(relation: Relation, name: string): IdentifiedField {
   })
 }
 
-function selectedColumns(relation: Relation, text: string | null): readonly IdentifiedField[] {
+function selectedColumns(relation: Columned, text: string | null): readonly IdentifiedField[] {
   if (text === null) return relation.fields
   return [...new Set(text.split(','))].map((name) => fieldNamed(relation, name.trim()))
 }
 
-function ordering(relation: Relation, text: string | null): Ordering[] {
+function ordering(relation: Columned, text: string | null): Ordering[] {
   if (text === null || text === '') return []
   const seen = new Set<string>()
   return text.split(',').flatMap((part) => {
@@ -157,10 +179,10 @@ function pageLimit(text: string | null, { pageRows, pageRowsMax }: ServingLimits
   })
 }
 
-function filters(relation: Relation, given: URLSearchParams, binder: Binder): string[] {
+function filters(relation: Columned, given: URLSearchParams, binder: Binder, controls: readonly string[]): string[] {
   const grouped = new Map<string, string[]>()
   for (const [name, value] of given) {
-    if ((CONTROLS as readonly string[]).includes(name)) continue
+    if (controls.includes(name)) continue
     const values = grouped.get(name)
     if (values === undefined) grouped.set(name, [value])
     else values.push(value)

@@ -23,8 +23,24 @@ const STATUS_PROPERTIES = {
   accepted: { type: 'integer' },
   duplicates: { type: 'integer' },
   quarantined: { type: 'integer' },
+  refuses: { type: 'boolean', description: 'Whether it has a quarantine.' },
   lag: { type: 'integer' },
   freshness_ms: { type: ['integer', 'null'] },
+  handlers: {
+    type: 'array',
+    description: 'Code of the project that is called with its changes, where there is any.',
+    items: {
+      type: 'object',
+      required: ['name', 'state', 'lag', 'failures'],
+      properties: {
+        name: { type: 'string' },
+        state: { enum: ['ok', 'failed'] },
+        lag: { type: 'integer', description: 'Published changes that were not delivered whole.' },
+        failures: { type: 'integer', description: 'Failed calls in a row.' },
+        last_error: { type: 'string' },
+      },
+    },
+  },
   watermark: { type: ['string', 'null'], format: 'date-time' },
 }
 

@@ -10,6 +10,7 @@ import { datasetRoutes } from './datasets.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { ingestRoute } from './ingest.ts'
 import { type ServingLimits, servingLimits } from './limits.ts'
+import { liveRoute } from './live.ts'
 import { openApiRoute, registerOpenApi } from './openapi.ts'
 import type { Platform } from './platform.ts'
 import { fromServer, sendProblem } from './problem.ts'
@@ -78,7 +79,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     clock,
   })
   try {
-    const app = await build(platform, queries, access, limits)
+    const app = await build(platform, queries, access, limits, clock)
     const port = await listen(app, host, config.server?.port ?? DEFAULT_PORT)
     const name = host.includes(':') ? `[${host}]` : host
     return { port, url: `http://${name}:${port}`, close: () => close(app, queries, clock) }
@@ -93,6 +94,7 @@ async function build(
   queries: Queries,
   access: Access,
   limits: ServingLimits,
+  clock: Clock,
 ): Promise<FastifyInstance> {
   const app = Fastify({
     bodyLimit: limits.requestBytes,
@@ -120,6 +122,7 @@ async function build(
     ingestRoute(guarded, platform, limits)
     sqlRoute(guarded, queries, limits)
     datasetRoutes(guarded, platform, queries, limits)
+    liveRoute(guarded, platform, limits, clock)
     endpointRoutes(guarded, platform, queries, limits)
     controlRoute(guarded, platform, access)
   })

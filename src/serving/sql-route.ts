@@ -1,9 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import { MillraceError } from '../base/errors.ts'
+import type { BoundValue, ParameterValues } from '../engine/duckdb/bind.ts'
 import { clientGone, formOf, sendAnswer } from './answer.ts'
 import type { ServingLimits } from './limits.ts'
 import type { Queries } from './queries.ts'
-import type { BoundValue, ParameterValues } from './sandbox/protocol.ts'
 import { FORMAT, tableResponses } from './schemas.ts'
 
 interface SqlRequest {

@@ -43,7 +43,7 @@ describe('what is wrong with the command line is told, with exit code 2', () => 
     ],
     [['replay', 'orders'], 'Where to begin is not said, or said twice.', '--from-start'],
     [['quarantine', 'shw'], "There is no 'millrace quarantine shw'.", "Did you mean 'show'?"],
-    [['quarantine', 'show'], 'millrace quarantine show needs a stream.', 'STREAM'],
+    [['quarantine', 'show'], 'millrace quarantine show needs a dataset.', 'DATASET'],
     [['quarantine', 'replay', 'a', '--limit', '3'], 'millrace quarantine replay takes no --limit.', 'Only show does.'],
     [['quarantine', 'list', '--rule', 'a'], 'millrace quarantine list takes no --rule.', 'every rule'],
     [['init', ''], 'DIR is empty.', 'millrace init DIR'],
@@ -70,8 +70,12 @@ describe('what fails is told with exit code 1', () => {
       'Leave out --from and --to',
     ],
     [['replay', 'daily_revenue', '--from-start'], "'daily_revenue' is a table", 'orders'],
-    [['quarantine', 'show', 'order'], "There is no stream 'order'.", "Did you mean 'orders'?"],
-    [['quarantine', 'show', 'returns'], "'returns' is a table; only streams refuse records.", 'Streams: orders.'],
+    [['quarantine', 'show', 'order'], "There is no dataset 'order'.", "Did you mean 'orders'?"],
+    [
+      ['quarantine', 'show', 'returns'],
+      "'returns' is a table of a query; only streams and functions refuse rows.",
+      'These do: orders.',
+    ],
     [['verify', 'return'], "There is no dataset 'return'", "Did you mean 'returns'?"],
   ])('%j', async (args, message, hint) => {
     const { code, stdout, stderr } = await millrace([...args, '--project', SHOP, '--data', folder()])

@@ -24,6 +24,27 @@ const MISTAKES: readonly {
     code: 'unknown-column',
   },
   {
+    name: 'a handler of something that is no dataset',
+    files: {
+      'a.ts':
+        "import { onChange } from 'millrace'\nconst orders = undefined\nexport const notify = onChange(orders!, () => {}, { name: 'notify' })",
+    },
+    says: [
+      "a.ts: handler 'notify': what it is to follow is undefined.",
+      /where .*a\.ts:3/,
+      'hint  Name a stream or table by the variable that declares it.',
+    ],
+    code: 'not-a-dataset',
+  },
+  {
+    name: 'two handlers of one name',
+    files: {
+      'a.ts': `${STREAM.replace('endpoint', 'onChange')}export const orders = stream('orders', { columns: { id: t.string() } })\nexport const a = onChange(orders, () => {}, { name: 'notify' })\nexport const b = onChange(orders, () => {}, { name: 'notify' })`,
+    },
+    says: ["Two handlers are called 'notify'", /a\.ts:3\./, /where .*a\.ts:4/, 'hint  Rename one of them.'],
+    code: 'duplicate-name',
+  },
+  {
     name: 'a cycle',
     files: {
       'a.ts':
@@ -144,7 +165,7 @@ const MISTAKES: readonly {
   {
     name: 'a project without declarations',
     files: { 'a.ts': 'export const a = 1' },
-    says: ['No file of', 'exports a stream, table or endpoint.', 'export const events = stream('],
+    says: ['No file of', 'exports a stream, table, endpoint or handler.', 'export const events = stream('],
     code: 'empty-project',
   },
   {

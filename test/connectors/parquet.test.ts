@@ -14,7 +14,7 @@ async function write(directory: string, name: string, query: string): Promise<vo
   try {
     await database.execute(`COPY (${query}) TO '${directory}/${name}' (FORMAT parquet, ROW_GROUP_SIZE 2048)`)
   } finally {
-    database.close()
+    await database.close()
   }
 }
 

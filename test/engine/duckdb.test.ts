@@ -16,7 +16,7 @@ beforeAll(async () => {
   database = await Database.open({ threads: 2, memory: 256 * 1024 ** 2, temporary: join(directory, 'tmp') })
 })
 afterAll(async () => {
-  database.close()
+  await database.close()
   await rm(directory, { recursive: true, force: true })
 })
 
@@ -50,7 +50,7 @@ describe('errors say what the caller can do', () => {
       code: 'engine-memory',
       hint: expect.stringContaining('limits.engineMemory') as string,
     })
-    small.close()
+    await small.close()
   })
 
   test.each([

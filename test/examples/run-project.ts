@@ -11,6 +11,7 @@ const [directory, dataDirectory, queries] = process.argv.slice(2) as [string, st
 const project = await loadProject(directory)
 const runtime = await Runtime.open({
   project,
+  loader: new URL('../../src/cli/load-project.ts', import.meta.url).href,
   dataDirectory,
   clock: systemClock,
   disk: systemDisk,

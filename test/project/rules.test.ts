@@ -26,7 +26,7 @@ async function problemsOf(declarations: readonly Declaration[]): Promise<readonl
   try {
     return (await bindProject(project, database)).problems
   } finally {
-    database.close()
+    await database.close()
   }
 }
 
@@ -66,6 +66,12 @@ function wrongTable(options: object, code: string, message: RegExp, hint: RegExp
 const bad = (): Declaration => asTable('first', {})
 
 const STREAMS: Record<string, Case> = {
+  'a misspelt option': wrongStream(
+    { tiem: 'at' },
+    'unknown-option',
+    /there is no option 'tiem'/,
+    /Did you mean 'time'/,
+  ),
   'no columns': {
     code: 'no-columns',
     declare: () => [stream('bad', { columns: {} })],
@@ -492,6 +498,14 @@ const TABLES: Record<string, Case> = {
     /Referenced column "_ofset" not found/,
     /^Did you mean '_offset'/,
   ),
+  'a misspelt option': wrongTable({ intervall: 'day' }, 'unknown-option', /no option 'intervall'/, /'interval'/),
+  'an interval and a key': wrongTable(
+    { sql: sql`select count(*) as n from ${events}`, interval: 'day', key: 'n' },
+    'bad-option',
+    /'key' does not go with the other options/,
+    /by interval, by window, by key/,
+  ),
+  'early results of no window': wrongTable({ emit: 'closed' }, 'bad-option', /'emit' does not go/, /go with windows/),
   'an interval that is none': wrongTable(
     { interval: 'dya' },
     'bad-interval',

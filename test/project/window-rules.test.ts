@@ -23,7 +23,7 @@ async function problemsOf(declarations: readonly Declaration[]) {
   try {
     return (await bindProject(project, database)).problems
   } finally {
-    database.close()
+    await database.close()
   }
 }
 

@@ -142,7 +142,7 @@ describe('declared formats of text', () => {
       )
       expect(missing!['y']).toBeNull()
     } finally {
-      database.close()
+      await database.close()
     }
   })
 })

@@ -21,6 +21,8 @@ export type Row = Record<string, unknown>
 export interface OpenOptions {
   readonly config?: Config
   readonly disk?: Disk
+  /** URL of what loads the declarations into threads that call functions. */
+  readonly loader?: string
   /** Lanes, refreshes and file polls begin at once. Default true. */
   readonly start?: boolean
 }
@@ -64,6 +66,7 @@ export class Home {
   async open(declarations: readonly Declaration[], options: OpenOptions = {}): Promise<Runtime> {
     const runtime = await Runtime.open({
       project: this.project(declarations, options.config),
+      ...(options.loader === undefined ? {} : { loader: options.loader }),
       dataDirectory: this.dataDirectory,
       clock: this.clock,
       disk: options.disk ?? this.#disk,
@@ -121,7 +124,7 @@ export function jsonRows(reader: DuckDBResultReader): Row[] {
 }
 
 async function quarantineSql(runtime: Runtime, name: string): Promise<string> {
-  const table = await runtime.stream(name).quarantineTable()
+  const table = runtime.tables.get(name)?.quarantine ?? (await runtime.stream(name).quarantineTable())
   const main = table.snapshot('main')
   return relationOf(table, main ? await table.files(main) : [])
 }

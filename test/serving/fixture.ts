@@ -87,6 +87,12 @@ export class FilePlatform implements Platform {
     return this.#relation(`${name}__quarantine`, 'rejects', { reason: t.string(), record: t.string() })
   }
 
+  /** Files do not change: nothing follows here. */
+  changes(name: string): never {
+    this.#known(name)
+    throw new MillraceError('internal', 'not-followed', `'${name}' is a file.`)
+  }
+
   control(verb: string, input: Record<string, unknown>, progress: (event: Record<string, unknown>) => void) {
     if (verb !== 'run') {
       throw new MillraceError('invalid', 'unknown-verb', `There is no '${verb}'.`, { hint: didYouMean(verb, ['run']) })
@@ -130,6 +136,7 @@ export class FilePlatform implements Platform {
       accepted: 6,
       duplicates: 0,
       quarantined: 0,
+      refuses: true,
       lag: 0,
       freshness_ms: 5,
       watermark: null,

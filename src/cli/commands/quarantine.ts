@@ -12,11 +12,12 @@ import { grouped, textTable, visible } from '../text-table.ts'
 const ACTIONS = ['list', 'show', 'replay']
 
 export default command({
-  summary: 'List, show or replay the records a stream has refused.',
-  usage: 'list | show STREAM | replay STREAM  [options]',
+  summary: 'List, show or replay the records that streams and functions have refused.',
+  usage: 'list | show DATASET | replay DATASET  [options]',
   details: `A record that does not fit its stream's columns or row checks goes to quarantine, with its bytes as received, the rule and
 the reason. list counts them by stream and rule, show prints them with file and line, replay takes them through the present
-code again: those that pass leave quarantine and join the stream, and none can arrive twice. Correct the declaration first.`,
+code again: those that pass leave quarantine and join the stream, and none can arrive twice. Correct the declaration first.
+A row that a table's function fails for goes to the quarantine of that table, and is replayed through the function.`,
   options: {
     ...PROJECT_OPTIONS,
     rule: { type: 'string', value: 'RULE', doc: 'show, replay: only records refused for this rule, as list names it.' },
@@ -35,7 +36,7 @@ code again: those that pass leave quarantine and join the stream, and none can a
     if (!ACTIONS.includes(action!))
       throw usageError(`There is no 'millrace quarantine ${action}'.`, didYouMean(action!, ACTIONS))
     if (action !== 'list' && stream === undefined)
-      throw usageError(`millrace quarantine ${action} needs a stream.`, `Usage: millrace quarantine ${action} STREAM`)
+      throw usageError(`millrace quarantine ${action} needs a dataset.`, `Usage: millrace quarantine ${action} DATASET`)
     if (action !== 'show' && options.limit !== undefined)
       throw usageError(`millrace quarantine ${action} takes no --limit.`, 'Only show does.')
     if (action === 'list' && options.rule !== undefined)
@@ -75,7 +76,7 @@ function listText(groups: readonly RefusedGroup[], out: Output): string {
   if (groups.length === 0) return 'Nothing is in quarantine.'
   return textTable(
     [
-      { title: 'stream' },
+      { title: 'dataset' },
       { title: 'rule' },
       { title: 'records', align: 'right' },
       { title: 'newest' },
@@ -99,7 +100,7 @@ function showText(records: readonly Refused[], out: Output): string {
       const origin =
         file === null ? `partition ${_partition}, offset ${_offset}` : `${file}${line === null ? '' : `:${line}`}`
       return [
-        `${out.style('yellow', visible(rule))}  ${visible(reason)}`,
+        `${out.style('yellow', visible(rule))}  ${reason.split('\n').map(visible).join('\n  ')}`,
         `  ${out.style('dim', `${visible(origin)} · ${received_at}`)}`,
         `  ${raw === null ? out.style('dim', 'its bytes were not kept') : visible(raw)}`,
       ].join('\n')

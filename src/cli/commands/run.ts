@@ -11,8 +11,9 @@ export default command({
   summary: 'Load files, process what was received and refresh tables, once.',
   usage: '[options]',
   details: `Brings in new and changed files of all sources, takes every acknowledged record through the checks into the lake, and
-refreshes the tables that this makes due. What has not changed costs nothing. Beside a running server the server does it.
-Exit code 1 when a file, a table or a blocking check fails, with the reason.`,
+refreshes the tables that this makes due, and calls the handlers of what was published. What has not changed costs nothing.
+Beside a running server the server does it. Exit code 1 when a file, a table, a blocking check or a handler fails, with the
+reason.`,
   options: {
     ...PROJECT_OPTIONS,
     table: {
@@ -57,10 +58,11 @@ Exit code 1 when a file, a table or a blocking check fails, with the reason.`,
   },
 })
 
-function reportText({ streams, tables, ms }: RunReport, failures: readonly string[], out: Output): string {
+function reportText({ streams, tables, handlers, ms }: RunReport, failures: readonly string[], out: Output): string {
   const parts: string[] = []
   if (streams.length > 0) parts.push(streamsTable(streams, out))
   if (tables.length > 0) parts.push(tablesTable(tables, out))
+  if (handlers.length > 0) parts.push(handlersTable(handlers, out))
   const notes = [...notesOf(streams, tables, out), ...failures]
   if (notes.length > 0) parts.push(notes.join('\n'))
   parts.push(`${failures.length === 0 ? out.style('green', 'done') : out.style('red', 'failed')} in ${formatMs(ms)}`)
@@ -115,6 +117,19 @@ function tablesTable(tables: RunReport['tables'], out: Output): string {
   )
 }
 
+function handlersTable(handlers: RunReport['handlers'], out: Output): string {
+  return textTable(
+    [{ title: 'handler' }, { title: 'follows' }, { title: 'result' }, { title: 'rows', align: 'right' }],
+    handlers.map(({ name, dataset, state, rows }) => [
+      name,
+      dataset,
+      { text: state, style: state === 'ok' ? 'green' : 'red' },
+      grouped(rows),
+    ]),
+    out,
+  )
+}
+
 function notesOf(streams: RunReport['streams'], tables: RunReport['tables'], out: Output): string[] {
   const note = (text: string) => `${out.style('yellow', 'note')} ${visible(text)}`
   return [
@@ -133,7 +148,7 @@ function notesOf(streams: RunReport['streams'], tables: RunReport['tables'], out
   ]
 }
 
-function failuresOf({ streams, tables }: RunReport, out: Output): string[] {
+function failuresOf({ streams, tables, handlers }: RunReport, out: Output): string[] {
   const failed = (text: string) => `${out.style('red', 'failed')} ${visible(text)}`
   return [
     ...streams.flatMap(({ name, state, reason, files }) => [
@@ -149,5 +164,6 @@ function failuresOf({ streams, tables }: RunReport, out: Output): string[] {
         ? [failed(`${name} is ${outcome}: ${reason ?? ''}`)]
         : [],
     ),
+    ...handlers.flatMap(({ reason }) => (reason === undefined ? [] : [failed(reason)])),
   ]
 }

@@ -9,7 +9,8 @@ export default command({
   summary: 'Show the state of every dataset.',
   usage: '[options]',
   details: `For a stream: records received = accepted + duplicates + quarantined, and how many are not processed yet (lag). For a
-table: its rows, and how many of its inputs have changed since (lag). Exit code 1 when a dataset is blocked or failed.`,
+table: its rows, and how many of its inputs have changed since (lag). For a handler: published changes it was not called with
+(lag). Exit code 1 when a dataset is blocked or failed, or a handler fails.`,
   options: { ...PROJECT_OPTIONS, ...JSON_OPTION },
   arguments: { min: 0, max: 0 },
   examples: [
@@ -34,7 +35,12 @@ table: its rows, and how many of its inputs have changed since (lag). Exit code 
               : `nothing is stored in ${data} yet`
         err.write(`${err.style('dim', where)}\n`)
       }
-      return datasets.some(({ state }) => state === 'blocked' || state === 'failed') ? 1 : 0
+      return datasets.some(
+        ({ state, handlers = [] }) =>
+          state === 'blocked' || state === 'failed' || handlers.some((handler) => handler.state === 'failed'),
+      )
+        ? 1
+        : 0
     } finally {
       await reader.close()
     }

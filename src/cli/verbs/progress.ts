@@ -6,7 +6,7 @@ import type { StreamRunner } from '../../runtime/stream-runner.ts'
 export type Progress =
   | (LoadProgress & { readonly phase: 'load' })
   | { readonly phase: 'process'; readonly stream: string; readonly done: number; readonly total: number }
-  | { readonly phase: 'refresh' | 'verify' | 'maintain'; readonly dataset?: string }
+  | { readonly phase: 'refresh' | 'deliver' | 'verify' | 'maintain'; readonly dataset?: string }
 
 export type Tell = (event: Progress) => void
 

@@ -1,8 +1,9 @@
-import { quoteLiteral } from '../../base/identifier.ts'
-import type { Counts } from '../../runtime/record.ts'
+import { type Counts, NO_COUNTS } from '../../runtime/record.ts'
 import { replayQuarantine, replayStream } from '../../runtime/replay.ts'
 import type { Runtime } from '../../runtime/runtime.ts'
 import type { StreamRunner } from '../../runtime/stream-runner.ts'
+import { ofRule } from '../../runtime/transform-runner.ts'
+import { newestStep } from '../../runtime/warehouse.ts'
 import { type Tell, drain } from './progress.ts'
 
 export interface ReplayInput {
@@ -78,15 +79,23 @@ export async function replayRefused(
   { stream, rule }: QuarantineReplayInput,
   tell: Tell,
 ): Promise<ReplayReport> {
+  const where = ofRule(rule)
+  if (runtime.tables.get(stream)?.table.transform) return replayFunction(runtime, stream, where, tell)
   const runner = runtime.stream(stream)
   await drain(runtime, runner, tell)
   const before = runner.counts
-  const { withheld, ...result } = await replayQuarantine(
-    runner,
-    runtime.database,
-    rule === undefined ? 'true' : `rule = ${quoteLiteral(rule)}`,
-  )
+  const { withheld, ...result } = await replayQuarantine(runner, runtime.database, where)
   tell({ phase: 'refresh' })
   await runtime.scheduler.settled()
   return { stream, records: result.received, result, before, after: runner.counts, withheld }
+}
+
+/** Calls the function of a table again for the rows it has refused. */
+async function replayFunction(runtime: Runtime, name: string, where: string, tell: Tell): Promise<ReplayReport> {
+  tell({ phase: 'refresh', dataset: name })
+  const counts = () => newestStep(runtime.lakeTable(name))?.record.counts ?? NO_COUNTS
+  await runtime.scheduler.settled()
+  const before = counts()
+  const result = await runtime.replayRefused(name, where)
+  return { stream: name, records: result.received, result, before, after: counts(), withheld: 0 }
 }

@@ -24,11 +24,21 @@ export interface RunReport {
     readonly files?: FilesReport
   })[]
   readonly tables: readonly TableReport[]
+  readonly handlers: readonly HandlerReport[]
   readonly ms: number
 }
 
 export type FilesReport = Omit<LoadReport, 'stream' | 'failed'> & {
   readonly failed: readonly { readonly file: string; readonly message: string; readonly hint?: string }[]
+}
+
+export interface HandlerReport {
+  readonly name: string
+  readonly dataset: string
+  /** Rows delivered by this run. */
+  readonly rows: number
+  readonly state: 'ok' | 'failed'
+  readonly reason?: string
 }
 
 export interface TableReport {
@@ -68,6 +78,7 @@ export async function run(runtime: Runtime, { tables, fromMs, toMs }: RunInput, 
         reason: reason ?? 'an audit failed',
       })
   }
+  const handlers = await deliver(runtime, tell)
   const statuses = new Map(
     datasetStatuses(runtime.project.order, observe(runtime)).map((status) => [status.name, status]),
   )
@@ -96,8 +107,24 @@ export async function run(runtime: Runtime, { tables, fromMs, toMs }: RunInput, 
         failedChecks: audits.filter(({ passed }) => !passed),
       }
     }),
+    handlers,
     ms: Math.round(clock.monotonic() - started),
   }
+}
+
+/** Calls the handlers with what they have not seen. */
+async function deliver({ handlers }: Runtime, tell: Tell): Promise<HandlerReport[]> {
+  if (handlers.runners.size === 0) return []
+  tell({ phase: 'deliver' })
+  const before = new Map([...handlers.runners].map(([name, { calls }]) => [name, calls.delivered]))
+  await handlers.drain()
+  return [...handlers.runners].map(([name, { handler, calls }]) => ({
+    name,
+    dataset: handler.dataset.name,
+    rows: calls.delivered - before.get(name)!,
+    state: calls.error === undefined ? 'ok' : 'failed',
+    ...(calls.error === undefined ? {} : { reason: calls.error.message }),
+  }))
 }
 
 /** Tables, each after what it reads. */

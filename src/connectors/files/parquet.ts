@@ -88,7 +88,7 @@ class OpenParquet {
     const folder = await fs.mkdtemp(join(tmpdir(), 'millrace-parquet-'))
     const database = await Database.open({ threads: 1, memory: MEMORY_BYTES, temporary: folder })
     const release = async () => {
-      database.close()
+      await database.close()
       await fs.rm(folder, { recursive: true, force: true })
     }
     try {

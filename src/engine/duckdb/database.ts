@@ -21,6 +21,7 @@ export class Database {
   readonly #instance: DuckDBInstance
   readonly #idle: DuckDBConnection[] = []
   readonly #busy = new Set<DuckDBConnection>()
+  #released: (() => void) | undefined
 
   private constructor(instance: DuckDBInstance) {
     this.#instance = instance
@@ -61,6 +62,7 @@ export class Database {
   release(connection: DuckDBConnection): void {
     this.#busy.delete(connection)
     this.#idle.push(connection)
+    if (this.#busy.size === 0) this.#released?.()
   }
 
   /** A connection for the caller to keep: temporary tables and functions live on it. */
@@ -82,11 +84,14 @@ export class Database {
     await this.use((connection) => run(sql, () => connection.run(sql)))
   }
 
-  close(): void {
-    for (const connection of [...this.#idle, ...this.#busy]) {
-      connection.interrupt()
-      connection.closeSync()
+  /** Ends what runs, and closes. A connection that is closed while it runs a query would take the process with it. */
+  async close(): Promise<void> {
+    while (this.#busy.size > 0) {
+      for (const connection of this.#busy) connection.interrupt()
+      await new Promise<void>((resolve) => (this.#released = resolve))
     }
+    for (const connection of this.#idle) connection.closeSync()
+    this.#idle.length = 0
     this.#instance.closeSync()
   }
 }

@@ -24,6 +24,8 @@ export interface CopyOptions {
   partitionColumns?: readonly string[]
   /** Files of a micro-batch, soon rewritten by compaction: cheap to write rather than small. */
   hot?: boolean
+  /** Rows of a row group: small where the file is read from its middle. */
+  rowGroupRows?: number
 }
 
 /** A tenth off the whole gate beside zstd; dictionaries of columns that are nearly unique are given up early. */
@@ -43,6 +45,7 @@ export async function copyToParquet(
   const settings = [
     'FORMAT parquet',
     ...(options.hot === true ? HOT : ['COMPRESSION zstd']),
+    ...(options.rowGroupRows === undefined ? [] : [`ROW_GROUP_SIZE ${options.rowGroupRows}`]),
     `FIELD_IDS {${fields.map(fieldIds).join(', ')}}`,
     'RETURN_STATS',
     ...(partitioned

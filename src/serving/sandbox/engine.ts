@@ -8,8 +8,9 @@ import {
   DuckDBTypeId,
 } from '@duckdb/node-api'
 import { quoteIdentifier, quoteLiteral } from '../../base/identifier.ts'
-import { bindParameters } from './bind.ts'
-import { RowEncoder, resultTooLarge, resultType } from './encode.ts'
+import { bindParameters } from '../../engine/duckdb/bind.ts'
+import { resultType } from '../../engine/duckdb/json-text.ts'
+import { RowEncoder, resultTooLarge } from './encode.ts'
 import { examine } from './gate.ts'
 import type { Analysis, QueryOutcome, SandboxQuery, SandboxRelation, SandboxSettings } from './protocol.ts'
 import { memoryExceeded, sqlError } from './sql-error.ts'

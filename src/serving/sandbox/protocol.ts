@@ -1,5 +1,5 @@
 import type { SerializedError } from '../../base/errors.ts'
-import type { ColumnType } from '../../project/columns.ts'
+import type { ParameterValues } from '../../engine/duckdb/bind.ts'
 
 /** What a query process is started with. Sent once; the settings it leads to are locked afterwards. */
 export interface SandboxSettings {
@@ -22,13 +22,6 @@ export interface SandboxRelation {
   readonly sql: string
   readonly columns: readonly { readonly name: string; readonly json: boolean }[]
 }
-
-/** A value bound to a parameter. With a type, `value` is text already checked against it. */
-export type BoundValue =
-  | { readonly type: undefined; readonly value: string | number | bigint | boolean | null }
-  | { readonly type: ColumnType; readonly value: string | null }
-
-export type ParameterValues = readonly BoundValue[] | Readonly<Record<string, BoundValue>>
 
 /** `arrays` and `objects` are JSON rows, comma separated, without the brackets around. */
 export type RowFormat = 'arrays' | 'objects' | 'csv'

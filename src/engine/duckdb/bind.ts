@@ -6,8 +6,14 @@ import {
 } from '@duckdb/node-api'
 import { MillraceError } from '../../base/errors.ts'
 import { didYouMean } from '../../base/suggest.ts'
-import { typeName } from '../../project/columns.ts'
-import type { BoundValue, ParameterValues } from './protocol.ts'
+import { type ColumnType, typeName } from '../../project/columns.ts'
+
+/** A value bound to a parameter. With a type, `value` is text already checked against it. */
+export type BoundValue =
+  | { readonly type: undefined; readonly value: string | number | bigint | boolean | null }
+  | { readonly type: ColumnType; readonly value: string | null }
+
+export type ParameterValues = readonly BoundValue[] | Readonly<Record<string, BoundValue>>
 
 /**
  * Binds values to the parameters of a statement: a list to `?` and `$1`, a record to `$name`. Errors: `invalid` /

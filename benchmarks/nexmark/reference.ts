@@ -1,0 +1,68 @@
+import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import { join } from 'node:path'
+import { Lake } from '../../src/lake/lake.ts'
+import { LAYERS, relationOf } from '../../src/runtime/warehouse.ts'
+import { difference, digest } from './difference.ts'
+import { ORACLE, views } from './oracle.ts'
+
+const RUNS = 3
+const ENOUGH_MS = 3_000
+
+/** The reference: DuckDB on two threads over the files that are posted. */
+export class Reference {
+  readonly #instance: DuckDBInstance
+  readonly #connection: DuckDBConnection
+  readonly #result: string
+
+  private constructor(instance: DuckDBInstance, connection: DuckDBConnection, result: string) {
+    this.#instance = instance
+    this.#connection = connection
+    this.#result = result
+  }
+
+  static async over(directory: string): Promise<Reference> {
+    const instance = await DuckDBInstance.create(':memory:', { threads: '2', temp_directory: join(directory, 'spill') })
+    const connection = await instance.connect()
+    await connection.run("SET TimeZone = 'UTC'")
+    for (const view of views(directory)) await connection.run(view)
+    return new Reference(instance, connection, join(directory, 'reference.parquet'))
+  }
+
+  /**
+   * One bulk statement that writes a query's result as Parquet: seconds by the clock, the median of three runs (fewer when
+   * they are long), and of processors.
+   */
+  async run(query: string): Promise<{ seconds: number; cpuSeconds: number }> {
+    const runs: { seconds: number; cpuSeconds: number }[] = []
+    const begun = performance.now()
+    while (runs.length < RUNS && (runs.length === 0 || performance.now() - begun < ENOUGH_MS)) {
+      const cpu = process.cpuUsage()
+      const start = performance.now()
+      await this.#connection.run(`COPY (${ORACLE[query]!}) TO '${this.#result}' (FORMAT parquet, COMPRESSION zstd)`)
+      const seconds = (performance.now() - start) / 1_000
+      const { user, system } = process.cpuUsage(cpu)
+      runs.push({ seconds, cpuSeconds: (user + system) / 1e6 })
+    }
+    return runs.sort((a, b) => a.seconds - b.seconds)[Math.floor((runs.length - 1) / 2)]!
+  }
+
+  /** The rows of a query, published in a data directory that nobody writes; throws unless they are those of the last run. */
+  async expectEqual(query: string, data: string): Promise<number> {
+    const table = await new Lake({ root: join(data, 'lake') }).load({ namespace: LAYERS.table, name: query })
+    const main = table?.snapshot('main')
+    if (!table || !main) throw new Error(`${query} has published nothing`)
+    const published = relationOf(table, await table.files(main))
+    const expected = `read_parquet('${this.#result}')`
+    const found = await digest(this.#connection, published, expected)
+    if (found !== (await digest(this.#connection, expected))) {
+      const { missing, extra, examples } = await difference(this.#connection, published, `FROM ${expected}`)
+      throw new Error(`${query} is wrong: ${missing} rows are missing, ${extra} too many:\n${examples.join('\n')}`)
+    }
+    return Number(found.split(' ')[0])
+  }
+
+  close(): void {
+    this.#connection.closeSync()
+    this.#instance.closeSync()
+  }
+}
