@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 // unit: `npm test`, under ten minutes. soak: long kill loops and fault sweeps, `npm run test:soak`, also run by CI.
@@ -13,7 +15,8 @@ const report = process.env['TEST_REPORT']
 export default defineConfig({
   test: {
     // As bin/millrace.js starts Node, and why: many threads come and go here.
-    execArgv: ['--no-memory-protection-keys'],
+    execArgv: ['--no-wasm-generic-wrapper'],
+    env: { NODE_COMPILE_CACHE: join(tmpdir(), 'millrace-compile-cache') },
     reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
     projects: [
       {

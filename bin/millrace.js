@@ -2,6 +2,7 @@
 // Starts Millrace on a Node that is new enough: the one running, else the one of the npm package `node`.
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
@@ -18,11 +19,14 @@ process.env.UV_THREADPOOL_SIZE ??= '16'
 // the default one they pile up until whole-heap collections start, which cost a quarter of the server's processor time.
 const HEAP = '--max-semi-space-size=1'
 
-// V8 keeps one list of code pages for all threads, and where the processor has memory protection keys it now and then aborts the
-// process (`Check failed: jit_page.has_value()`) while threads come and go: https://github.com/nodejs/node/issues/64500
-const KEYS = '--no-memory-protection-keys'
+// Node strips types, and reads CommonJS, with WebAssembly. V8 frees the wrappers of what that calls while another thread still uses
+// them, now and then, and aborts (`Check failed: jit_page.has_value()`): https://github.com/nodejs/node/issues/64500
+const WRAPPERS = '--no-wasm-generic-wrapper'
 
-const flags = isServer() ? [HEAP, KEYS] : [KEYS]
+// A thread of a checkout starts in half the time when its files need not be stripped again.
+process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'millrace-compile-cache')
+
+const flags = isServer() ? [HEAP, WRAPPERS] : [WRAPPERS]
 const missing = flags.filter((flag) => !process.execArgv.includes(flag))
 
 if (isEnough(process.versions.node) && missing.length > 0 && canReplace()) {
