@@ -1,4 +1,4 @@
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
@@ -14,6 +14,8 @@ const report = process.env['TEST_REPORT']
 
 export default defineConfig({
   test: {
+    // Vitest would keep a processor for itself.
+    maxWorkers: availableParallelism(),
     // As bin/millrace.js starts Node, and why: many threads come and go here.
     execArgv: ['--no-wasm-generic-wrapper'],
     env: { NODE_COMPILE_CACHE: join(tmpdir(), 'millrace-compile-cache') },

@@ -160,7 +160,7 @@ describe('what fails is told, with exit code 1', () => {
     })
     const people = await millrace(['run', '--project', root])
     expect(people.code).toBe(1)
-    expect(people.stdout).toMatch(/failed lines, data\/c\.csv\.gz: .+\n\nfailed in /)
+    expect(people.stdout).toMatch(/failed lines: data\/c\.csv\.gz: .+\n\nfailed in /)
   })
 
   test('a blocking check, with what depends on it held; and it heals', async () => {
