@@ -4,12 +4,12 @@ import { check, endpoint, sql, stream, t, table } from 'millrace'
 export const clicks = stream('clicks', {
   columns: {
     id: t.string().doc('Chosen by the browser, so that a report sent twice counts once.'),
-    at: t.timestamp(),
+    clicked_at: t.timestamp(),
     page: t.string(),
     visitor: t.string().nullable(),
     ms_on_page: t.int().nullable(),
   },
-  time: 'at',
+  time: 'clicked_at',
   unique: ['id'],
   partitionBy: 'day',
   checks: [check.matches('page', /^\//), check.range('ms_on_page', { min: 0 })],
