@@ -98,6 +98,8 @@ export class PartitionRunner {
 
   /** Runs until the signal, and lands what is on the lane then. */
   async run(signal: AbortSignal): Promise<void> {
+    // What a lane remembers is there when the first records come; what goes wrong is met again by their batch.
+    this.#orders.run(() => this.#restore()).catch(() => undefined)
     const guarded = (work: Promise<void>) =>
       work.catch((error: unknown) => this.#options.onFailed(asMillraceError(error)))
     await Promise.all([guarded(this.#begin(signal)), guarded(this.#land(signal))])
