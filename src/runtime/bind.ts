@@ -16,6 +16,7 @@ import { checkLayout } from '../project/rules.ts'
 import type { SqlTemplate } from '../project/sql.ts'
 import type { Materialization, Table } from '../project/table.ts'
 import { ORIGIN_FIELDS, compileGate, streamFields } from '../quality/gate.ts'
+import { readsOutside } from './outside.ts'
 import { numberedSql, sessionsSql } from './session-sql.ts'
 import { sessionInput, sessionQuery } from './sessions.ts'
 
@@ -79,6 +80,11 @@ function follows({ code, context }: MillraceError, known: readonly MillraceError
 }
 
 async function bindTable(table: Table, database: Database, empty: (dataset: Dataset) => string): Promise<Field[]> {
+  const outside = await readsOutside(database, table.sql)
+  if (outside !== undefined)
+    throw new MillraceError('invalid', 'reads-outside', `The query reads ${outside}, which is no dataset.`, {
+      hint: 'Bring it in with source.files and read that stream: then a change of it is noticed, and the same input gives the same rows.',
+    })
   const found = await describe(database, table.sql.render({ dataset: empty, parameter: quoteLiteral }))
   const { materialization } = table
   if (materialization.kind === 'mapReduce') return [...table.fields!]

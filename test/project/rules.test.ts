@@ -512,6 +512,18 @@ const TABLES: Record<string, Case> = {
     /interval is 'dya'/,
     /Did you mean 'day'/,
   ),
+  'a file in its query': wrongTable(
+    { sql: sql`select n from ${events} join read_csv('prices.csv') using (id)` },
+    'reads-outside',
+    /reads read_csv\(…\), which is no dataset/,
+    /source\.files/,
+  ),
+  'a file in a query within its query': wrongTable(
+    { sql: sql`with p as (select * from 'prices.parquet') select n from ${events} where n in (select price from p)` },
+    'reads-outside',
+    /reads 'prices\.parquet'/,
+    /source\.files/,
+  ),
   'SQL that does not bind': wrongTable(
     { sql: sql`select idd from ${events}` },
     'bad-sql',
