@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { systemClock } from '../../src/base/clock.ts'
+import { type Clock, systemClock } from '../../src/base/clock.ts'
 import { sql } from '../../src/project/sql.ts'
 import { table } from '../../src/project/table.ts'
 import { Scheduler } from '../../src/runtime/scheduler.ts'
@@ -30,4 +30,51 @@ test('stopping waits for the step under way, though it makes others due', async 
   released.resolve()
   await Promise.all([settled, stopped])
   expect(ran).toEqual(['first'])
+})
+
+/** A clock that stands still until it is moved; whoever sleeps wakes when it passes. */
+class StillClock implements Clock {
+  #now = 0
+  readonly #sleepers = new Set<{ at: number; wake: () => void }>()
+  now = () => this.#now
+  monotonic = () => this.#now
+  sleep = (ms: number): Promise<void> => new Promise((wake) => this.#sleepers.add({ at: this.#now + ms, wake }))
+
+  async move(ms: number): Promise<void> {
+    this.#now += ms
+    for (const sleeper of [...this.#sleepers].filter(({ at }) => at <= this.#now)) {
+      this.#sleepers.delete(sleeper)
+      sleeper.wake()
+    }
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+test.each([
+  ['as long as its share says', false, false, 400],
+  ['as long as it ran, when it computed nothing again', true, false, 100],
+  ['as long as it ran, when nothing else waits', false, true, 100],
+])('a table that is always due rests %s', async (_, proportional, isQuiet, restMs) => {
+  const clock = new StillClock()
+  const begun: number[] = []
+  const scheduler = new Scheduler({
+    order: [first],
+    clock,
+    limit: 1,
+    share: 0.2,
+    isQuiet: () => isQuiet,
+    step: async () => {
+      begun.push(clock.monotonic())
+      await clock.move(100)
+      return { outcome: 'published', proportional }
+    },
+  })
+  scheduler.due(first)
+  await scheduler.settled()
+  scheduler.due(first)
+  await clock.move(restMs - 1)
+  expect(begun).toEqual([0])
+  await clock.move(1)
+  expect(begun).toEqual([0, 100 + restMs])
+  await scheduler.stop()
 })
