@@ -96,7 +96,8 @@ class LaneThread {
       const waiter = this.#waiting.get(response.id)
       if (!waiter) return
       this.#waiting.delete(response.id)
-      if (this.#waiting.size === 0) worker.unref()
+      // One that is closed is waited for.
+      if (this.#waiting.size === 0 && worker === this.#worker) worker.unref()
       if ('error' in response) waiter.reject(MillraceError.from(response.error))
       else waiter.resolve(response.result)
     })
