@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 // unit: `npm test`, under ten minutes. soak: long kill loops and fault sweeps, `npm run test:soak`, also run by CI.
+// scale: against real Kafka, Spark, S3 and Postgres, which it starts, `npm run test:scale`.
 // interop: readers that are not ours, installed apart, `npm run test:interop`.
 const shared = {
   resolve: { conditions: ['millrace-source'] },
@@ -26,7 +27,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/soak/**', 'test/interop/**'],
+          exclude: ['test/soak/**', 'test/interop/**', 'test/scale/**'],
           pool: 'forks',
           testTimeout: 60_000,
           hookTimeout: 60_000,
@@ -39,6 +40,17 @@ export default defineConfig({
           include: ['test/soak/**/*.test.ts'],
           pool: 'forks',
           testTimeout: 3_600_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        ...shared,
+        test: {
+          name: 'scale',
+          include: ['test/scale/**/*.test.ts'],
+          pool: 'forks',
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
           fileParallelism: false,
         },
       },

@@ -30,36 +30,23 @@ export interface ServerProcess {
   stop(): Promise<void>
 }
 
-/** Starts `millrace start` as a user would, on a free port of loopback. */
+/** Starts `millrace start` as a user would, on a port of loopback that the system chooses. */
 export async function startServer(
   project: string,
   data: string,
   environment: Record<string, string> = {},
 ): Promise<ServerProcess> {
-  const port = 20_000 + Math.floor(Math.random() * 20_000)
   const begun = performance.now()
   const child = spawn(
     process.execPath,
-    [join(ROOT, 'bin/millrace.js'), 'start', '--project', project, '--data', data, '--port', String(port)],
+    [join(ROOT, 'bin/millrace.js'), 'start', '--project', project, '--data', data, '--port', '0'],
     {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, NO_COLOR: '1', ...environment },
     },
   )
-  const output: string[] = []
-  child.stdout.on('data', (chunk: Buffer) => output.push(String(chunk)))
-  child.stderr.on('data', (chunk: Buffer) => output.push(String(chunk)))
-  const url = `http://127.0.0.1:${port}`
-  for (;;) {
-    if (child.exitCode !== null) throw new Error(`millrace start ended with ${child.exitCode}:\n${output.join('')}`)
-    try {
-      if ((await fetch(`${url}/readyz`)).status === 200) break
-    } catch {
-      // Not listening yet.
-    }
-    await sleep(5)
-  }
+  const url = await readyUrl(child)
   return {
     url,
     process: child,
@@ -73,6 +60,21 @@ export async function startServer(
       await ended
     },
   }
+}
+
+/** The address that a server tells once it is ready. */
+function readyUrl(child: ChildProcess): Promise<string> {
+  let output = ''
+  return new Promise((resolve, reject) => {
+    const read = (chunk: Buffer) => {
+      output += String(chunk)
+      const url = /is ready after .* at (http:\S+)/.exec(output)?.[1]
+      if (url !== undefined) resolve(url)
+    }
+    child.stdout!.on('data', read)
+    child.stderr!.on('data', read)
+    child.once('close', (code) => reject(new Error(`millrace start ended with ${code}:\n${output}`)))
+  })
 }
 
 /** The kernel counts in hundredths of a second (proc(5), fields utime and stime). */
