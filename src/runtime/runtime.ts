@@ -1,10 +1,8 @@
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
-import { SerialQueue } from '../base/queue.ts'
 import { durationMs } from '../base/duration.ts'
-import { MillraceError, asMillraceError } from '../base/errors.ts'
-
+import { MillraceError } from '../base/errors.ts'
 import { Database } from '../engine/duckdb/database.ts'
 import { Lake } from '../lake/lake.ts'
 import type { LakeTable } from '../lake/table.ts'
@@ -16,26 +14,26 @@ import type { Project } from '../project/project.ts'
 import type { Field } from '../project/columns.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
-import { type Gate, compileGate } from '../quality/gate.ts'
 import type { Disk } from '../storage/disk.ts'
 import { runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { ChangeFeed } from './change-feed.ts'
-import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
+import type { LoadProgress, LoadReport } from './file-loader.ts'
 import { FunctionPool } from './function-pool.ts'
+import { Gates } from './gates.ts'
 import { HandlerPlaces } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
 import { Lanes } from './lanes.ts'
-import { maintain } from './maintain.ts'
+import { Loads } from './loads.ts'
 import { Publications } from './publications.ts'
 import type { AuditResult, Counts } from './record.ts'
-import { replayStream } from './replay.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
 import { StreamRunner } from './stream-runner.ts'
 import { type RefreshRange, TableRunner, refreshError } from './table-runner.ts'
 import { TransformRunner } from './transform-runner.ts'
 import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
+import { watchTime } from './watch-time.ts'
 import { closesBetween } from './watermark.ts'
 
 export interface RuntimeOptions {
@@ -87,13 +85,13 @@ export class Runtime {
   readonly handlers: Handlers
   readonly #lanes: Lanes
   readonly #functions: FunctionPool
-  readonly #gates = new Map<string, Gate>()
+  readonly #gates = new Gates((dataset) => this.publishedSql(dataset))
   #dying = false
   #stopped: Promise<void> | undefined
   readonly #stopping = new AbortController()
   readonly #polls: Promise<void>[] = []
-  readonly #loads = new Map<string, SerialQueue>()
-  readonly reports = new Map<string, LoadReport>()
+  /** Files of sources on their way into streams. */
+  readonly loads: Loads
   /** Results of checks that are not in a snapshot: of streams, and of time passing. */
   readonly audits = new Map<string, readonly AuditResult[]>()
   /** Why the last housekeeping failed, if it did. */
@@ -129,6 +127,14 @@ export class Runtime {
       disk: options.disk,
       temporary: join(options.dataDirectory, 'tmp'),
       tableOf: (name) => this.lakeTable(name),
+    })
+    this.loads = new Loads({
+      projectDirectory: options.project.directory,
+      database,
+      clock: options.clock,
+      signal: this.#stopping.signal,
+      onFailed: ({ stream }, error) =>
+        this.scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
     })
     this.handlers = new Handlers(options.project.handlers.values(), {
       changes: this.changes,
@@ -247,7 +253,7 @@ export class Runtime {
     return StreamRunner.open({
       stream,
       eventTime: eventTimeOf(stream, project.readers(stream.name)),
-      gate: (sources) => this.#gate(stream, sources),
+      gate: (sources) => this.#gates.of(stream, sources),
       code,
       run,
       log,
@@ -273,24 +279,6 @@ export class Runtime {
       },
       onFailed: (error) => this.scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
     })
-  }
-
-  /** A stream's gate; made again for each batch when it refers to datasets that change. */
-  async #gate(stream: Stream, sources?: ReadonlySet<string>): Promise<Gate> {
-    const references = stream.checks.flatMap((check) =>
-      check.rule === 'reference' ? [check.dataset] : check.rule === 'predicate' ? check.sql.datasets : [],
-    )
-    const key = JSON.stringify([stream.name, ...(sources ?? ['*'])])
-    const known = this.#gates.get(key)
-    if (known && references.length === 0) return known
-    const relations = new Map(
-      await Promise.all(
-        references.map(async (dataset) => [dataset.name, await this.publishedSql(dataset.name)] as const),
-      ),
-    )
-    const gate = compileGate(stream, (dataset) => relations.get(dataset.name)!, sources)
-    this.#gates.set(key, gate)
-    return gate
   }
 
   lakeTable(name: string): LakeTable {
@@ -328,75 +316,12 @@ export class Runtime {
     this.#lanes.warm([...this.streams.values()].reduce((sum, runner) => sum + runner.stream.partitions, 0))
     for (const runner of this.streams.values()) {
       runner.start()
-      if (runner.stream.sources.length > 0) this.#polls.push(this.#poll(runner))
+      if (runner.stream.sources.length > 0) this.#polls.push(this.loads.watch(runner))
     }
     for (const dataset of this.project.order)
       if (dataset.kind === 'table' || hasAudits(dataset)) this.scheduler.due(dataset)
-    this.#polls.push(this.#watchFreshness(), this.#watchIdle(), this.#keepHouse())
+    this.#polls.push(...watchTime(this, this.#stopping.signal))
     this.handlers.start()
-  }
-
-  /** Keeps files few and the log small, a bounded part at a time. What goes wrong is told, and tried again the next time. */
-  async #keepHouse(): Promise<void> {
-    const { signal } = this.#stopping
-    for (;;) {
-      await this.options.clock.sleep(HOUSEKEEPING_MS, signal)
-      if (signal.aborted) return
-      try {
-        await maintain(this, { ...HOUSEKEEPING, signal })
-        this.maintenanceError = undefined
-      } catch (error) {
-        this.maintenanceError = asMillraceError(error)
-      }
-    }
-  }
-
-  async #poll(runner: StreamRunner): Promise<void> {
-    const { signal } = this.#stopping
-    const every = Math.min(...runner.stream.sources.map((source) => durationMs(source.every ?? '10 seconds', 'every')))
-    while (!signal.aborted && !runner.failure) {
-      try {
-        await this.load(runner.stream.name)
-      } catch (error) {
-        if (runner.failure) return
-        this.scheduler.setState(runner.stream, {
-          state: 'failed',
-          reason: (error as Error).message,
-          error: error as MillraceError,
-        })
-      }
-      await this.options.clock.sleep(every, signal)
-    }
-  }
-
-  /** Data grows old without any step being due: freshness is looked at by the clock. */
-  async #watchFreshness(): Promise<void> {
-    const { signal } = this.#stopping
-    const watched = this.project.order.filter((dataset) => dataset.checks.some((check) => check.rule === 'freshness'))
-    while (watched.length > 0) {
-      await this.options.clock.sleep(FRESHNESS_MS, signal)
-      if (signal.aborted) return
-      for (const dataset of watched) this.audits.set(dataset.name, await this.auditPublished(dataset))
-    }
-  }
-
-  /** Partitions fall idle without any commit: what waits for their time is due then. */
-  async #watchIdle(): Promise<void> {
-    const { signal } = this.#stopping
-    const watched = [...this.streams.values()].filter(
-      ({ options }) => (options.eventTime?.idleMs ?? Infinity) < Infinity,
-    )
-    const known = new Map<StreamRunner, number>()
-    const every = Math.min(...watched.map(({ options }) => options.eventTime!.idleMs / 4))
-    while (watched.length > 0) {
-      await this.options.clock.sleep(Math.max(20, Math.min(1_000, every)), signal)
-      if (signal.aborted) return
-      for (const runner of watched) {
-        const { size } = runner.idlePartitions()
-        if (size > (known.get(runner) ?? 0)) this.scheduler.published(runner.stream)
-        known.set(runner, size)
-      }
-    }
   }
 
   /** Runs a dataset's checks over what is published. */
@@ -412,37 +337,8 @@ export class Runtime {
   }
 
   /** Brings new and changed files of a stream's sources in. */
-  async load(name: string, onProgress?: (progress: LoadProgress) => void): Promise<LoadReport> {
-    const runner = this.stream(name)
-    // One look at a time: two at once would both find the same files new.
-    const queue = this.#loads.get(name) ?? new SerialQueue()
-    this.#loads.set(name, queue)
-    return queue.run(() => this.#loadNow(runner, onProgress))
-  }
-
-  async #loadNow(runner: StreamRunner, onProgress?: (progress: LoadProgress) => void): Promise<LoadReport> {
-    const report = await loadFiles(runner, {
-      projectDirectory: this.project.directory,
-      clock: this.options.clock,
-      signal: this.#stopping.signal,
-      ...(onProgress === undefined ? {} : { onProgress }),
-    })
-    this.reports.set(runner.stream.name, report)
-    await this.#applySuperseded(runner)
-    return report
-  }
-
-  /** Takes records back whose file has a newer version: those not yet gated are passed over, for others the stream is replayed. */
-  async #applySuperseded(runner: StreamRunner): Promise<void> {
-    const wanted = supersededOf(runner)
-    const known = new Set(runner.committed.superseded.map((s) => `${s.partition}:${s.from}:${s.to}`))
-    const fresh = wanted.filter((s) => !known.has(`${s.partition}:${s.from}:${s.to}`))
-    if (fresh.length === 0) return
-    await runner.drain()
-    const from = runner.committed.offsets.map((end, i) =>
-      Math.min(end, ...fresh.filter((s) => s.partition === i).map((s) => s.from)),
-    )
-    await replayStream(runner, { database: this.database, from, superseded: wanted })
+  load(name: string, onProgress?: (progress: LoadProgress) => void): Promise<LoadReport> {
+    return this.loads.load(this.stream(name), onProgress)
   }
 
   stream(name: string): StreamRunner {
@@ -537,10 +433,6 @@ export class Runtime {
 
 /** How long the lanes may take to end once the process has to. */
 const ENDING_MS = 5_000
-const HOUSEKEEPING_MS = 60_000
-/** Some files are let gather before they are brought together; a rewrite stays short beside the work that matters. */
-const HOUSEKEEPING = { minFiles: 8, rewriteBytesMax: 256 * 1024 ** 2 } as const
-const FRESHNESS_MS = 15_000
 
 function hasAudits(dataset: Dataset): boolean {
   return dataset.checks.some((check) => check.on === 'dataset')
