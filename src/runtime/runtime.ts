@@ -4,9 +4,7 @@ import type { Clock } from '../base/clock.ts'
 import { durationMs } from '../base/duration.ts'
 import { MillraceError } from '../base/errors.ts'
 import { Database } from '../engine/duckdb/database.ts'
-import { Lake } from '../lake/lake.ts'
 import type { LakeTable } from '../lake/table.ts'
-import { openLocalLog } from '../log/local/open.ts'
 import type { RecordBatch } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { eventTimeOf, timeColumn } from '../project/event-time.ts'
@@ -23,8 +21,10 @@ import { FunctionPool } from './function-pool.ts'
 import { Gates } from './gates.ts'
 import { HandlerPlaces } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
+import type { Received } from './inlet.ts'
 import { Lanes } from './lanes.ts'
 import { Loads } from './loads.ts'
+import { type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
 import type { AuditResult, Counts } from './record.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
@@ -40,10 +40,12 @@ export interface RuntimeOptions {
   readonly project: Project
   /** URL of a module that loads the project into threads, for its functions: a `ProjectLoader`. */
   readonly loader?: string
-  /** Everything Millrace keeps: log/, lake/, tmp/. The caller holds its lock when writing. */
+  /** Everything an embedded project keeps: log/, lake/, tmp/. The caller holds its lock when writing. */
   readonly dataDirectory: string
   readonly clock: Clock
   readonly disk: Disk
+  /** Where log and lake are; embedded unless given. */
+  readonly parts?: Parts
   /** Names this run in the lake's snapshots. */
   readonly run: string
   /** Refresh tables all the time they are due (one-shot commands), or leave them rests (servers). */
@@ -83,6 +85,7 @@ export class Runtime {
   readonly changes: ChangeFeed
   /** Code of the project that is called with them. */
   readonly handlers: Handlers
+  readonly #parts: Parts
   readonly #lanes: Lanes
   readonly #functions: FunctionPool
   readonly #gates = new Gates((dataset) => this.publishedSql(dataset))
@@ -110,9 +113,8 @@ export class Runtime {
       threads: limits.functionWorkers ?? cpus().length,
       memory: limits.functionMemory ?? DEFAULTS.functionMemory,
     })
-    this.warehouse = new Warehouse(
-      new Lake({ root: join(options.dataDirectory, 'lake'), disk: options.disk, clock: options.clock }),
-    )
+    this.#parts = options.parts ?? embeddedParts(options)
+    this.warehouse = new Warehouse(this.#parts.lake)
     this.scheduler = new Scheduler({
       order: options.project.order,
       clock: options.clock,
@@ -240,16 +242,9 @@ export class Runtime {
   }
 
   async #openStream(stream: Stream, table: LakeTable, code: string, temporary: string): Promise<StreamRunner> {
-    const { clock, disk, dataDirectory, run, project } = this.options
+    const { clock, run, project } = this.options
     const { ingest = {} } = project.config
-    const log = await openLocalLog({
-      directory: join(dataDirectory, 'log', stream.name),
-      stream: stream.name,
-      partitions: stream.partitions,
-      disk,
-      clock,
-      onFatal: (error) => this.#die(error),
-    })
+    const log = await this.#parts.openLog(stream, { onFatal: (error) => this.#die(error) })
     return StreamRunner.open({
       stream,
       eventTime: eventTimeOf(stream, project.readers(stream.name)),
@@ -351,7 +346,7 @@ export class Runtime {
     })
   }
 
-  append(name: string, batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
+  append(name: string, batch: RecordBatch): Promise<Received> {
     return this.stream(name).append(batch)
   }
 

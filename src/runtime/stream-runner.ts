@@ -1,4 +1,4 @@
-import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
+import { type MillraceError, asMillraceError, assert } from '../base/errors.ts'
 import { Bell } from '../base/bell.ts'
 import type { Clock } from '../base/clock.ts'
 import { SerialQueue } from '../base/queue.ts'
@@ -6,10 +6,10 @@ import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { Commit, LakeTable, Snapshot } from '../lake/table.ts'
 import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.ts'
-import { routeLines } from '../log/route.ts'
 import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
+import { Inlet, type Received } from './inlet.ts'
 import type { BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
 import { PartitionRunner } from './partition-runner.ts'
@@ -122,7 +122,7 @@ export class StreamRunner {
   #lastLandedMs = -Infinity
   /** When each partition's last record came, or the stream was opened. */
   readonly #lastRecordMs: number[]
-  #nextPartition = 0
+  readonly #inlet: Inlet
   #paused = false
   /** A window waits for what has landed. */
   #urgent = false
@@ -142,6 +142,15 @@ export class StreamRunner {
       superseded: newest?.record.superseded ?? [],
     }
     this.#lastRecordMs = partitions.map(() => options.clock.monotonic())
+    this.#inlet = new Inlet({
+      stream: options.stream,
+      log: options.log,
+      backlogBytes: options.limits.backlogBytes,
+      onAppended: ({ partition }) => {
+        this.#lastRecordMs[partition] = options.clock.monotonic()
+        this.#bell.ring()
+      },
+    })
     this.#partitions = partitions.map((partition, i) => this.#partitionRunner(partition, offsets[i]!))
     partitions.forEach((partition, i) => partition.checkpointed(offsets[i]!))
   }
@@ -236,42 +245,10 @@ export class StreamRunner {
     )
   }
 
-  /** Makes records durable. Throws unavailable/backlog-full over the bound, and whatever ended the stream. */
-  async append(batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
+  /** Makes records durable: see `Inlet`. Throws whatever ended the stream as well. */
+  async append(batch: RecordBatch): Promise<Received> {
     if (this.failure) throw this.failure
-    const { log, limits, stream } = this.#options
-    const backlog = log.partitions.reduce((sum, partition) => sum + partition.backlogBytes, 0)
-    if (backlog > limits.backlogBytes) {
-      throw new MillraceError(
-        'unavailable',
-        'backlog-full',
-        `Stream '${stream.name}' has ${backlog} bytes waiting to be processed, over its bound of ${limits.backlogBytes}.`,
-        {
-          hint: 'Send again after the time in Retry-After; nothing of this request was kept.',
-          context: { dataset: stream.name },
-        },
-      )
-    }
-    if (log.partitions.length === 1) return this.#appendTo(log.partitions[0]!, batch)
-    if (stream.key.length === 0) {
-      this.#nextPartition = (this.#nextPartition + 1) % log.partitions.length
-      return this.#appendTo(log.partitions[this.#nextPartition]!, batch)
-    }
-    const lines = [batch.lines].flat().map((part) => Buffer.from(part.buffer, part.byteOffset, part.byteLength))
-    const parts = routeLines({ lines, records: batch.records }, stream.key, log.partitions.length)
-    const results = await Promise.all(
-      parts.map((part) =>
-        this.#appendTo(log.partitions[part.partition]!, { ...batch, lines: part.lines, records: part.records }),
-      ),
-    )
-    return { received: batch.records, repeated: results.every((result) => result.repeated) }
-  }
-
-  async #appendTo(partition: PartitionLog, batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
-    const { repeated } = await partition.append(batch)
-    this.#lastRecordMs[partition.partition] = this.#options.clock.monotonic()
-    this.#bell.ring()
-    return { received: batch.records, repeated }
+    return this.#inlet.append(batch)
   }
 
   /** Starts the lanes. */

@@ -131,7 +131,11 @@ describe('files that change', () => {
         ),
     ])
     await runtime.settle()
-    expect(runtime.loads.reports.get('orders')).toMatchObject({ changed: [`data/${FILES[1]}`], loaded: [], unchanged: 2 })
+    expect(runtime.loads.reports.get('orders')).toMatchObject({
+      changed: [`data/${FILES[1]}`],
+      loaded: [],
+      unchanged: 2,
+    })
     await expectEqualToFiles(runtime, home)
     const [expected] = await directly(
       home,
