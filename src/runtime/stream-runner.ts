@@ -5,11 +5,10 @@ import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { Commit, LakeTable, Snapshot } from '../lake/table.ts'
-import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.ts'
+import type { PartitionLog, Segment, StreamLog } from '../log/log.ts'
 import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
-import { Inlet, type Received } from './inlet.ts'
 import type { BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
 import { PartitionRunner } from './partition-runner.ts'
@@ -54,8 +53,6 @@ export interface StreamRunnerOptions {
 export interface StreamLimits {
   /** Longest time between a gated batch and its commit while busy, ms. */
   readonly commitIntervalMs: number
-  /** Acknowledged, uncommitted bytes over which appends are refused. */
-  readonly backlogBytes: number
   /** A stream at rest for this long commits at once, ms. */
   readonly quietMs: number
   /** Shortest time between two micro-batches of a lane, ms: bounds the number of segments. */
@@ -122,7 +119,6 @@ export class StreamRunner {
   #lastLandedMs = -Infinity
   /** When each partition's last record came, or the stream was opened. */
   readonly #lastRecordMs: number[]
-  readonly #inlet: Inlet
   #paused = false
   /** A window waits for what has landed. */
   #urgent = false
@@ -142,15 +138,6 @@ export class StreamRunner {
       superseded: newest?.record.superseded ?? [],
     }
     this.#lastRecordMs = partitions.map(() => options.clock.monotonic())
-    this.#inlet = new Inlet({
-      stream: options.stream,
-      log: options.log,
-      backlogBytes: options.limits.backlogBytes,
-      onAppended: ({ partition }) => {
-        this.#lastRecordMs[partition] = options.clock.monotonic()
-        this.#bell.ring()
-      },
-    })
     this.#partitions = partitions.map((partition, i) => this.#partitionRunner(partition, offsets[i]!))
     partitions.forEach((partition, i) => partition.checkpointed(offsets[i]!))
   }
@@ -245,10 +232,10 @@ export class StreamRunner {
     )
   }
 
-  /** Makes records durable: see `Inlet`. Throws whatever ended the stream as well. */
-  async append(batch: RecordBatch): Promise<Received> {
-    if (this.failure) throw this.failure
-    return this.#inlet.append(batch)
+  /** Records have come to a partition. */
+  grown(partition: number): void {
+    this.#lastRecordMs[partition] = this.#options.clock.monotonic()
+    this.#bell.ring()
   }
 
   /** Starts the lanes. */
