@@ -31,13 +31,16 @@ export interface QueryOptions {
   readonly signal?: AbortSignal
 }
 
-/** What makes Spark read SQL as it is meant for both engines, and timestamps as UTC without a zone. */
+/**
+ * What makes Spark read SQL as it is meant for both engines: errors instead of nulls, double quotes around identifiers, text as
+ * it is written (a backslash is a backslash), and timestamps as UTC without a zone.
+ */
 const SETTINGS: Readonly<Record<string, string>> = {
   'spark.sql.session.timeZone': 'UTC',
   'spark.sql.timestampType': 'TIMESTAMP_NTZ',
   'spark.sql.ansi.enabled': 'true',
   'spark.sql.ansi.doubleQuotedIdentifiers': 'true',
-  'spark.sql.parser.escapedStringLiterals': 'false',
+  'spark.sql.parser.escapedStringLiterals': 'true',
 }
 
 const CLIENT = 'millrace'
