@@ -3,6 +3,7 @@ import { dirname, isAbsolute, join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError, assert } from '../base/errors.ts'
+import { uuid } from '../base/uuid.ts'
 import type { Field } from '../project/columns.ts'
 import { systemDisk } from '../storage/disk.ts'
 import type { Disk } from '../storage/disk.ts'
@@ -180,11 +181,4 @@ function initialMetadata(location: string, options: TableOptions, nowMs: number,
 
 function checkId(id: TableId): void {
   for (const name of [id.namespace, id.name]) checkName(name)
-}
-
-/** RFC 9562 version 4 from 16 random bytes. */
-function uuid(bytes: Uint8Array): string {
-  const hex = Buffer.from(bytes).toString('hex')
-  const variant = ((parseInt(hex[16]!, 16) & 0x3) | 0x8).toString(16)
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20)}`
 }
