@@ -16,7 +16,7 @@ import type { PartitionField } from './partition.ts'
 import { assignIds, jsonFieldIds, schemaToJson } from './schema.ts'
 import { DEFAULT_PROPERTIES, LakeTable, nameOf, noTable, readView } from './table.ts'
 import type { TableContext, TableId } from './table.ts'
-import { Versions } from './versions.ts'
+import { type NewFile, Versions } from './versions.ts'
 
 export interface LakeOptions {
   /** Absolute path; tables live in `root/<namespace>/<name>`. */
@@ -36,35 +36,44 @@ export interface TableOptions {
 /** A warehouse of Iceberg v2 tables on a local disk: docs/formats/lake.md. */
 export class Lake {
   readonly root: string
-  readonly #context: TableContext
+  /** For this folder's use. */
+  readonly context: TableContext
   readonly #tables = new Map<string, Promise<LakeTable | undefined>>()
 
   constructor({ root, disk = systemDisk, clock = systemClock, random = randomBytes }: LakeOptions) {
     assert(isAbsolute(root), 'the lake has an absolute root')
     this.root = root
     const suffix = (): string => Buffer.from(random(16)).toString('hex')
-    this.#context = { disk, clock, manifests: new Manifests(disk), randomBytes: random, suffix }
+    this.context = { disk, clock, manifests: new Manifests(disk), randomBytes: random, suffix }
   }
 
   /** Creates a table. Throws `conflict` / `table-exists`, and `invalid` for names, columns or partitions that cannot be. */
   async create(id: TableId, options: TableOptions): Promise<LakeTable> {
-    checkId(id)
     checkNames(options.fields)
-    const location = this.#location(id)
+    return this.createFrom(id, initialMetadata(this.locationOf(id), options, this.context.clock.now(), this.newUuid()))
+  }
+
+  /**
+   * Creates a table with metadata made elsewhere, its location `locationOf(id)`, and new files beside it that it refers to.
+   * Throws `conflict` / `table-exists`.
+   */
+  async createFrom(id: TableId, metadata: TableMetadata, companions: readonly NewFile[] = []): Promise<LakeTable> {
+    const location = this.locationOf(id)
+    assert(metadata.location === location, 'a table lies where the lake puts it')
     const versions = this.#versions(id)
-    const metadata = initialMetadata(location, options, this.#context.clock.now(), uuid(this.#context.randomBytes(16)))
-    const { disk } = this.#context
+    const { disk } = this.context
     for (const part of ['data', 'metadata']) await disk.makeDirectory(join(location, part))
     // makeDirectory may have found directories that another process has made and not yet synced.
     for (let at = location; at.length >= this.root.length; at = dirname(at)) await disk.syncDirectory(at)
     const created =
-      (await versions.latest()) === undefined && (await versions.put(1, { bytes: serializeMetadata(metadata) }))
+      (await versions.latest()) === undefined &&
+      (await versions.put(1, { bytes: serializeMetadata(metadata), companions }))
     if (!created) {
       throw new MillraceError('conflict', 'table-exists', `Table ${nameOf(id)} exists already.`, {
         hint: 'Load it, or drop it first.',
       })
     }
-    const table = new LakeTable(id, location, versions, new TableView(1, metadata), this.#context)
+    const table = new LakeTable(id, location, versions, new TableView(1, metadata), this.context)
     this.#tables.set(nameOf(id), Promise.resolve(table))
     return table
   }
@@ -94,7 +103,7 @@ export class Lake {
 
   /** All tables, by namespace and name. */
   async list(): Promise<TableId[]> {
-    const { disk } = this.#context
+    const { disk } = this.context
     const found: TableId[] = []
     for (const namespace of await disk.list(this.root)) {
       if (!isName(namespace) || !(await disk.stat(join(this.root, namespace)))?.directory) continue
@@ -112,9 +121,9 @@ export class Lake {
     if (!table) throw noTable(id)
     await table.markDropped()
     this.#tables.delete(nameOf(id))
-    const { disk } = this.#context
+    const { disk } = this.context
     // Out of sight in one step: a crash half way through the removal leaves no half table.
-    const grave = join(this.root, id.namespace, `.dropped-${id.name}-${this.#context.suffix()}`)
+    const grave = join(this.root, id.namespace, `.dropped-${id.name}-${this.context.suffix()}`)
     await disk.rename(table.location, grave)
     await disk.syncDirectory(dirname(table.location))
     await disk.removeTree(grave)
@@ -124,16 +133,22 @@ export class Lake {
     const versions = this.#versions(id)
     const version = await versions.latest()
     if (version === undefined) return undefined
-    const location = this.#location(id)
-    return new LakeTable(id, location, versions, await readView(versions, version, location), this.#context)
+    const location = this.locationOf(id)
+    return new LakeTable(id, location, versions, await readView(versions, version, location), this.context)
   }
 
-  #location({ namespace, name }: TableId): string {
-    return join(this.root, namespace, name)
+  /** Where a table of this name lies, whether there is one or not. */
+  locationOf(id: TableId): string {
+    checkId(id)
+    return join(this.root, id.namespace, id.name)
+  }
+
+  newUuid(): string {
+    return uuid(this.context.randomBytes(16))
   }
 
   #versions(id: TableId): Versions {
-    return new Versions(this.#context.disk, join(this.#location(id), 'metadata'), this.#context.suffix)
+    return new Versions(this.context.disk, join(this.locationOf(id), 'metadata'), this.context.suffix)
   }
 }
 
