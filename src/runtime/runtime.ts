@@ -21,6 +21,8 @@ import type { Disk } from '../storage/disk.ts'
 import { runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { ChangeFeed } from './change-feed.ts'
+import { duckdbEngine } from './duckdb-engine.ts'
+import type { Engine, EngineStep } from './engine.ts'
 import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
 import { FunctionPool } from './function-pool.ts'
 import { HandlerPlaces } from './handler-places.ts'
@@ -48,6 +50,8 @@ export interface RuntimeOptions {
   readonly disk: Disk
   /** Names this run in the lake's snapshots. */
   readonly run: string
+  /** What computes derived tables; without it DuckDB in this process. Whoever made it closes it. */
+  readonly engine?: Engine
   /** Refresh tables all the time they are due (one-shot commands), or leave them rests (servers). */
   readonly eager?: boolean
   /**
@@ -75,6 +79,8 @@ export class Runtime {
   readonly options: RuntimeOptions
   readonly bound: BoundProject
   readonly database: Database
+  /** What computes derived tables. */
+  readonly engine: Engine
   readonly warehouse: Warehouse
   readonly streams = new Map<string, StreamRunner>()
   readonly tables = new Map<string, TableRunner>()
@@ -103,6 +109,7 @@ export class Runtime {
     this.options = options
     this.bound = bound
     this.database = database
+    this.engine = options.engine ?? duckdbEngine(database)
     this.#lanes = lanes
     const { limits = {} } = options.project.config
     this.#functions = new FunctionPool({
@@ -195,7 +202,8 @@ export class Runtime {
           fields,
           code,
           run,
-          database: this.database,
+          // Functions run here, over files that the embedded engine reads.
+          engine: transform ? duckdbEngine(this.database) : this.engine,
           clock,
           lakeTableOf,
           ...(transform ? { transform } : {}),
@@ -307,10 +315,16 @@ export class Runtime {
     return relationOf(table, main ? await table.files(main) : [])
   }
 
+  async #published(step: EngineStep, name: string): Promise<string> {
+    const table = this.lakeTable(name)
+    const main = table.snapshot('main')
+    return step.relation(table, main ? await table.files(main) : [])
+  }
+
   async #step(dataset: Dataset): Promise<StepOutcome> {
     if (dataset.kind === 'stream') {
-      const outcome = await auditStream(this.streams.get(dataset.name)!, this.database, (other) =>
-        this.publishedSql(other.name),
+      const outcome = await this.engine.step((step) =>
+        auditStream(this.streams.get(dataset.name)!, step, (other) => this.#published(step, other.name)),
       )
       this.audits.set(dataset.name, outcome.audits)
       return outcome
@@ -401,14 +415,16 @@ export class Runtime {
 
   /** Runs a dataset's checks over what is published. */
   async auditPublished(dataset: Dataset): Promise<AuditResult[]> {
-    return runAudits(dataset, {
-      self: await this.publishedSql(dataset.name),
-      fields: this.bound.fields.get(dataset.name)!,
-      time: timeColumn(dataset),
-      nowMs: this.options.clock.now(),
-      database: this.database,
-      relation: (other) => this.publishedSql(other.name),
-    })
+    return this.engine.step(async (engine) =>
+      runAudits(dataset, {
+        self: await this.#published(engine, dataset.name),
+        fields: this.bound.fields.get(dataset.name)!,
+        time: timeColumn(dataset),
+        nowMs: this.options.clock.now(),
+        engine,
+        relation: (other) => this.#published(engine, other.name),
+      }),
+    )
   }
 
   /** Brings new and changed files of a stream's sources in. */
