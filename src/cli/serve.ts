@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
+import { RestCatalog } from '../lake/rest/catalog.ts'
+import type { TableId } from '../lake/table.ts'
 import type { Config } from '../project/config.ts'
 import type { Project } from '../project/project.ts'
 import type { Runtime } from '../runtime/runtime.ts'
+import { LAYERS } from '../runtime/warehouse.ts'
 import { type Server, startServer } from '../serving/server.ts'
 import { lockDirectory } from '../storage/lock.ts'
 import type { Effects } from './effects.ts'
@@ -47,6 +50,7 @@ export async function serve({ project, home, port, host, json }: ServeOptions, e
       platform,
       config: configOf(project.config, effects, port, host),
       clock: effects.clock,
+      catalog: catalogOf(runtime),
       directories: [join(home.data, 'lake')],
       temporary: join(home.data, 'tmp'),
       controlToken: token,
@@ -95,6 +99,15 @@ function configOf(config: Config, { env }: Effects, port: number | undefined, ho
       ...(token === undefined ? {} : { token }),
     },
   }
+}
+
+/** The lake for other engines. What the project declares, and the quarantines, are Millrace's to make and to drop. */
+function catalogOf({ warehouse, project }: Runtime): RestCatalog {
+  const isManaged = ({ namespace, name }: TableId): boolean => {
+    const dataset = project.datasets.get(name)
+    return dataset !== undefined && (namespace === LAYERS.quarantine || namespace === LAYERS[dataset.kind])
+  }
+  return new RestCatalog({ lake: warehouse.lake, isManaged })
 }
 
 /** The commands beside the server reach it on this machine, whatever address it listens on. */

@@ -9,6 +9,8 @@ import { systemDisk } from '../storage/disk.ts'
 import type { Disk } from '../storage/disk.ts'
 import { checkNames } from './evolution.ts'
 import { Manifests, TableView } from './manifests.ts'
+import { checkName, isName } from './name.ts'
+import { Namespaces } from './namespaces.ts'
 import { PROPERTY, serializeMetadata } from './metadata.ts'
 import type { TableMetadata } from './metadata.ts'
 import { FIRST_PARTITION_ID, specToJson } from './partition.ts'
@@ -38,6 +40,7 @@ export class Lake {
   readonly root: string
   /** For this folder's use. */
   readonly context: TableContext
+  readonly namespaces: Namespaces
   readonly #tables = new Map<string, Promise<LakeTable | undefined>>()
 
   constructor({ root, disk = systemDisk, clock = systemClock, random = randomBytes }: LakeOptions) {
@@ -45,6 +48,7 @@ export class Lake {
     this.root = root
     const suffix = (): string => Buffer.from(random(16)).toString('hex')
     this.context = { disk, clock, manifests: new Manifests(disk), randomBytes: random, suffix }
+    this.namespaces = new Namespaces(this)
   }
 
   /** Creates a table. Throws `conflict` / `table-exists`, and `invalid` for names, columns or partitions that cannot be. */
@@ -101,11 +105,11 @@ export class Lake {
     return loaded
   }
 
-  /** All tables, by namespace and name. */
-  async list(): Promise<TableId[]> {
+  /** All tables, by namespace and name; or those of one namespace. */
+  async list(only?: string): Promise<TableId[]> {
     const { disk } = this.context
     const found: TableId[] = []
-    for (const namespace of await disk.list(this.root)) {
+    for (const namespace of only === undefined ? await disk.list(this.root) : [only]) {
       if (!isName(namespace) || !(await disk.stat(join(this.root, namespace)))?.directory) continue
       for (const name of await disk.list(join(this.root, namespace))) {
         const id = { namespace, name }
@@ -179,15 +183,6 @@ function initialMetadata(location: string, options: TableOptions, nowMs: number,
   }
 }
 
-function isName(name: string): boolean {
-  return /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(name) && name.length <= 200
-}
-
 function checkId(id: TableId): void {
-  for (const name of [id.namespace, id.name]) {
-    if (isName(name)) continue
-    throw new MillraceError('invalid', 'bad-name', `'${name}' cannot name a table or namespace of the lake.`, {
-      hint: 'Use letters, digits, underscores, dots and dashes, beginning with a letter, a digit or an underscore.',
-    })
-  }
+  for (const name of [id.namespace, id.name]) checkName(name)
 }

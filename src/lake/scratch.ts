@@ -86,8 +86,7 @@ export async function adopt(scratch: LakeTable, target: LakeTable): Promise<Data
 export async function sweepScratch(lake: Lake, olderThanMs: number): Promise<number> {
   const before = lake.context.clock.now() - olderThanMs
   let swept = 0
-  for (const id of await lake.list()) {
-    if (id.namespace !== SCRATCH) continue
+  for (const id of await lake.list(SCRATCH)) {
     const table = await lake.load(id)
     if (!table || table.view.metadata['last-updated-ms'] > before) continue
     await lake.drop(id)
