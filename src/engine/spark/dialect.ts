@@ -1,17 +1,17 @@
-import { quoteLiteral } from '../../base/identifier.ts'
 import { sqlTimestamp } from '../../base/interval.ts'
 import type { Dialect } from '../dialect.ts'
-import { quoteName } from './quote.ts'
+import { quoteName, quoteText } from './quote.ts'
 import { sparkType } from './types.ts'
 
 /**
  * Settings of every session, without which SQL that DuckDB takes would mean something else: errors instead of nulls, double
- * quotes around identifiers, text as it is written (a backslash is a backslash), and `timestamp` without zone, in UTC.
+ * quotes around identifiers, and `timestamp` without zone, in UTC. A backslash in a text stays the beginning of an escape:
+ * Spark 4.1 that takes it as it is written (`escapedStringLiterals`) reads `'it''s'` with both of its quotes.
  */
 export const SPARK_SETTINGS: Readonly<Record<string, string>> = {
   'spark.sql.ansi.enabled': 'true',
   'spark.sql.ansi.doubleQuotedIdentifiers': 'true',
-  'spark.sql.parser.escapedStringLiterals': 'true',
+  'spark.sql.parser.escapedStringLiterals': 'false',
   'spark.sql.session.timeZone': 'UTC',
   'spark.sql.timestampType': 'TIMESTAMP_NTZ',
 }
@@ -20,7 +20,7 @@ export const SPARK_SETTINGS: Readonly<Record<string, string>> = {
 export const SPARK: Dialect = {
   name: 'spark',
   identifier: quoteName,
-  text: quoteLiteral,
+  text: quoteText,
   timestamp: (ms) => `TIMESTAMP_NTZ '${sqlTimestamp(ms)}'`,
   type: sparkType,
   later: (time, ms) => `${time} + ${milliseconds(ms)}`,
@@ -37,7 +37,7 @@ export const SPARK: Dialect = {
   valuesRelation: (expressions, column) => `(SELECT explode(array(${expressions.join(', ')})) AS ${quoteName(column)})`,
   allBut: (column) => `* EXCEPT (${quoteName(column)})`,
   struct: (fields) =>
-    `named_struct(${fields.map(([name, expression]) => `${quoteLiteral(name)}, ${expression}`).join(', ')})`,
+    `named_struct(${fields.map(([name, expression]) => `${quoteText(name)}, ${expression}`).join(', ')})`,
   rowText: (alias) => `CAST(struct(${alias}.*) AS STRING)`,
 }
 
