@@ -7,6 +7,7 @@ import type { StreamLog } from '../log/log.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Disk } from '../storage/disk.ts'
 import type { Engine } from './engine.ts'
+import type { Role } from './role.ts'
 
 /** What a project runs on: what differs between a laptop and a cluster. */
 export interface Parts {
@@ -19,10 +20,11 @@ export interface Parts {
   readonly ownership?: Ownership
 }
 
-/** Divides the datasets of a project among its processes: each has one that commits to it. */
+/** Divides the datasets of a project among the processes of a role: each dataset has one that commits to it. */
 export interface Ownership {
   /** From now on takes a share of the named datasets, and gives up what others shall have. `give` resolves when nothing more is committed. */
   start(
+    role: Role,
     names: readonly string[],
     duties: { take(name: string): Promise<void>; give(name: string): Promise<void> },
   ): void

@@ -7,7 +7,7 @@ import type { LakeTable } from '../lake/table.ts'
 import type { RecordBatch, StreamLog } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { eventTimeOf, timeColumn } from '../project/event-time.ts'
-import type { Project } from '../project/project.ts'
+import { type Project, refusesRows } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Disk } from '../storage/disk.ts'
 import { hasAudits, runAudits } from './audits.ts'
@@ -25,7 +25,7 @@ import { Inlet, type Received } from './inlet.ts'
 import { Lanes } from './lanes.ts'
 import { Loads } from './loads.ts'
 import { type Workshop, backlogBytes, openStreamRunner, openTableRunner } from './open-runners.ts'
-import { type Parts, embeddedParts } from './parts.ts'
+import { type Ownership, type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
 import { type AuditResult, type Counts, readRecord } from './record.ts'
 import { ALL_ROLES, type Role } from './role.ts'
@@ -284,6 +284,16 @@ export class Runtime {
     throw new MillraceError('internal', 'not-open', `Dataset '${name}' is not open.`)
   }
 
+  /** The table of a dataset's refused rows, as it is now; undefined while there is none. Throws `invalid`/`not-a-stream` for what refuses no rows. */
+  async quarantineOf(name: string): Promise<LakeTable | undefined> {
+    if (!refusesRows(this.project.dataset(name))) throw notStream(name, this.project)
+    const runner = this.streams.get(name) ?? this.tables.get(name)
+    if (runner) return runner.quarantine
+    const found = await this.warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+    await found?.refresh()
+    return found
+  }
+
   /** A table expression for the published rows of a dataset. */
   async publishedSql(name: string): Promise<string> {
     const table = this.lakeTable(name)
@@ -327,14 +337,22 @@ export class Runtime {
     for (const { table } of this.tables.values()) this.scheduler.due(table)
     this.#polls.push(...watchTime(this, signal))
     if (this.roles.size < ALL_ROLES.size || ownership) this.#polls.push(this.#follower.run(signal))
-    ownership?.start(
-      this.#duties().map(({ name }) => name),
-      {
+    if (ownership) this.#share(ownership)
+    this.handlers.start()
+  }
+
+  #share(ownership: Ownership): void {
+    for (const [role, kind] of [
+      ['process', 'stream'],
+      ['schedule', 'table'],
+    ] as const) {
+      const names = this.#duties().flatMap((dataset) => (dataset.kind === kind ? [dataset.name] : []))
+      if (names.length === 0) continue
+      ownership.start(role, names, {
         take: (name) => this.#takeUp(this.project.dataset(name)),
         give: (name) => this.#letGo(this.project.dataset(name)),
-      },
-    )
-    this.handlers.start()
+      })
+    }
   }
 
   /** Runs a dataset's checks over what is published. */
