@@ -3,7 +3,6 @@ import { MillraceError, assert } from '../base/errors.ts'
 import { prepareCommit } from './commit.ts'
 import type { ColumnStats, DataFile } from './data-file.ts'
 import type { Lake } from './lake.ts'
-import { normalLocation } from './location.ts'
 import { TableView } from './manifests.ts'
 import { currentSchema } from './metadata.ts'
 import type { TableMetadata } from './metadata.ts'
@@ -67,7 +66,7 @@ export async function adopt(scratch: LakeTable, target: LakeTable): Promise<Data
   }
   const types = new Map([...walk(target.fields)].map((column) => [column.id, column]))
   return files.map((file) => ({
-    path: normalLocation(file.path),
+    path: file.path,
     records: file.records,
     bytes: file.bytes,
     partition: file.partition,
