@@ -19,8 +19,8 @@ const RANKS: Readonly<Record<string, number>> = {
   'index.ts': 6,
 }
 
-/** Where the program begins: the package, the command line, threads and processes of their own. */
-const ENTRIES = ['index.ts', 'cli/main.ts']
+/** Where the program begins: the package, the command line, threads and processes of their own; and adapters that targets choose. */
+const ENTRIES = ['index.ts', 'cli/main.ts', 'log/kafka/open.ts']
 
 /** Places that touch clock, chance, timers or the environment themselves, and why. */
 const EFFECTS: Readonly<Record<string, string>> = {
