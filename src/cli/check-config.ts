@@ -10,7 +10,7 @@ const KAFKA: Complete<KafkaLog> = {
   kind: { oneOf: ['kafka'] },
   brokers: 'list of texts',
   clientId: 'text',
-  tls: { anyOf: ['boolean', { options: { ca: 'text' } }] },
+  tls: { anyOf: ['boolean', { options: { ca: 'text', cert: 'text', key: 'text' } }] },
   sasl: {
     options: {
       mechanism: { oneOf: ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'] },
@@ -21,6 +21,8 @@ const KAFKA: Complete<KafkaLog> = {
   },
   replication: 'number',
   topicPrefix: 'text',
+  retention: 'text',
+  compression: { oneOf: ['none', 'lz4', 'zstd'] },
 }
 
 const S3: Complete<S3Lake> = {

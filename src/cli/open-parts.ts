@@ -1,5 +1,7 @@
+import { join } from 'node:path'
 import type { MillraceError } from '../base/errors.ts'
-import type { SparkEngine as SparkTarget, Target } from '../project/target.ts'
+import { openKafkaLog } from '../log/kafka/open.ts'
+import type { KafkaLog, SparkEngine as SparkTarget, Target } from '../project/target.ts'
 import type { Project } from '../project/project.ts'
 import { type Parts, embeddedParts } from '../runtime/parts.ts'
 import { SparkEngine } from '../runtime/spark-engine.ts'
@@ -42,8 +44,8 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
     if (engine) closing.push(() => engine.close())
     await engine?.check()
     return {
-      ...embedded,
       lake,
+      openLog: target.log ? openTopic(options, target.log, effects) : embedded.openLog,
       ...(engine ? { engine } : {}),
       ...(state ? { ownership: new LeasedOwnership({ state, clock, member, onError }) } : {}),
       close,
@@ -52,6 +54,26 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
     await close()
     throw error
   }
+}
+
+/** A stream's log is a topic; what is being processed of it lies in a directory of this process for a while. */
+function openTopic(
+  { project, home }: OpenPartsOptions,
+  { kind: _kind, ...config }: KafkaLog,
+  { disk, clock }: Effects,
+): Parts['openLog'] {
+  return (stream, events) =>
+    openKafkaLog({
+      config: { topicPrefix: `${project.name}.`, ...config },
+      stream: stream.name,
+      partitions: stream.partitions,
+      key: stream.key,
+      marks: stream.sources.length > 0,
+      directory: join(home.data, 'tmp', 'log', stream.name),
+      disk,
+      clock,
+      ...events,
+    })
 }
 
 /** A lake on this machine's disk is read by a Spark that sees the same disk; any other by the catalog. */

@@ -62,7 +62,14 @@ export async function openRuntime(
       ...(parts ? { parts } : {}),
       ...(roles ? { roles } : {}),
     })
-    return { runtime, close: () => runtime.stop().finally(async () => parts?.close()) }
+    const close = async () => {
+      try {
+        await runtime.stop()
+      } finally {
+        await parts?.close()
+      }
+    }
+    return { runtime, close }
   } catch (error) {
     await parts?.close()
     if (!(error instanceof MillraceError) || error.kind !== 'invalid') throw error
