@@ -3,6 +3,7 @@ import { dirname, isAbsolute, join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError, assert } from '../base/errors.ts'
+import { uuid } from '../base/uuid.ts'
 import type { Field } from '../project/columns.ts'
 import { systemDisk } from '../storage/disk.ts'
 import type { Disk } from '../storage/disk.ts'
@@ -17,7 +18,7 @@ import type { PartitionField } from './partition.ts'
 import { assignIds, jsonFieldIds, schemaToJson } from './schema.ts'
 import { DEFAULT_PROPERTIES, LakeTable, nameOf, noTable, readView } from './table.ts'
 import type { TableContext, TableId } from './table.ts'
-import { Versions } from './versions.ts'
+import { type NewFile, Versions } from './versions.ts'
 
 export interface LakeOptions {
   /** Absolute path; tables live in `root/<namespace>/<name>`. */
@@ -56,8 +57,11 @@ export class Lake {
     return this.createFrom(id, initialMetadata(this.locationOf(id), options, this.context.clock.now(), this.newUuid()))
   }
 
-  /** Creates a table with metadata made elsewhere, its location `locationOf(id)`. Throws `conflict` / `table-exists`. */
-  async createFrom(id: TableId, metadata: TableMetadata): Promise<LakeTable> {
+  /**
+   * Creates a table with metadata made elsewhere, its location `locationOf(id)`, and new files beside it that it refers to.
+   * Throws `conflict` / `table-exists`.
+   */
+  async createFrom(id: TableId, metadata: TableMetadata, companions: readonly NewFile[] = []): Promise<LakeTable> {
     const location = this.locationOf(id)
     assert(metadata.location === location, 'a table lies where the lake puts it')
     const versions = this.#versions(id)
@@ -66,7 +70,8 @@ export class Lake {
     // makeDirectory may have found directories that another process has made and not yet synced.
     for (let at = location; at.length >= this.root.length; at = dirname(at)) await disk.syncDirectory(at)
     const created =
-      (await versions.latest()) === undefined && (await versions.put(1, { bytes: serializeMetadata(metadata) }))
+      (await versions.latest()) === undefined &&
+      (await versions.put(1, { bytes: serializeMetadata(metadata), companions }))
     if (!created) {
       throw new MillraceError('conflict', 'table-exists', `Table ${nameOf(id)} exists already.`, {
         hint: 'Load it, or drop it first.',
@@ -180,11 +185,4 @@ function initialMetadata(location: string, options: TableOptions, nowMs: number,
 
 function checkId(id: TableId): void {
   for (const name of [id.namespace, id.name]) checkName(name)
-}
-
-/** RFC 9562 version 4 from 16 random bytes. */
-function uuid(bytes: Uint8Array): string {
-  const hex = Buffer.from(bytes).toString('hex')
-  const variant = ((parseInt(hex[16]!, 16) & 0x3) | 0x8).toString(16)
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20)}`
 }

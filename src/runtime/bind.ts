@@ -4,6 +4,7 @@ import { closest } from '../base/suggest.ts'
 import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import { describe } from '../engine/duckdb/describe.ts'
+import { DUCKDB } from '../engine/duckdb/dialect.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
 import type { Field } from '../project/columns.ts'
 import { offeredColumns, sameType, typeName } from '../project/columns.ts'
@@ -138,11 +139,11 @@ async function bindSessions(table: Table, database: Database, empty: (dataset: D
   const { by } = table.materialization as Extract<Table['materialization'], { kind: 'session' }>
   const input = sessionInput(table)
   const shape = { time: timeColumn(input)!, by, gapMs: 1 }
-  const numbered = `(${numberedSql(empty(input), shape)})`
+  const numbered = `(${numberedSql(DUCKDB, empty(input), shape)})`
   const whole = new Map(
     table.sql.datasets.filter((other) => other !== input).map((other) => [other.name, empty(other)]),
   )
-  const query = sessionQuery(table, whole, numbered, `(${sessionsSql(numbered, shape)})`, 'true')
+  const query = sessionQuery(DUCKDB, table, whole, numbered, `(${sessionsSql(DUCKDB, numbered, shape)})`, 'true')
   try {
     await describe(database, `SELECT * FROM ${query}`)
   } catch (cause) {
