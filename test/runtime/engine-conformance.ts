@@ -24,17 +24,17 @@ const ALL = {
   wide: t.decimal(38, 10).nullable(),
   j: t.json().nullable(),
   tags: t.list(t.string().nullable()).nullable(),
-  point: t.struct({ x: t.double().nullable(), 'the label': t.string().nullable() }).nullable(),
+  point: t.struct({ x: t.double().nullable(), label: t.string().nullable() }).nullable(),
   points: t.list(t.struct({ x: t.int().nullable() })).nullable(),
 }
 
 const ALL_ROWS = `SELECT * FROM (VALUES
   (1::BIGINT, 7::INT, -0.5::DOUBLE, true, 'é😀 ''\\n', DATE '1969-12-31', TIMESTAMP '2026-01-02 03:04:05.678901', 12.50::DECIMAL(12, 2),
-    12345678901234567890.0123456789::DECIMAL(38, 10), '{"a": 1}', ['p', NULL, 'q'], {'x': 1.5::DOUBLE, 'the label': 'l'}, [{'x': 1::INT}, {'x': NULL}]),
+    12345678901234567890.0123456789::DECIMAL(38, 10), '{"a": 1}', ['p', NULL, 'q'], {'x': 1.5::DOUBLE, label: 'l'}, [{'x': 1::INT}, {'x': NULL}]),
   (9007199254740993::BIGINT, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
   ('-9223372036854775808'::BIGINT, '-2147483648'::INT, 'nan'::DOUBLE, false, '', DATE '9999-12-31', TIMESTAMP '1969-12-31 23:59:59.999999',
-    -0.01::DECIMAL(12, 2), -1::DECIMAL(38, 10), 'null', [], {'x': NULL, 'the label': NULL}, []),
-  (4::BIGINT, 0::INT, -0.0::DOUBLE, false, 'x', DATE '0001-01-01', TIMESTAMP '0001-01-01 00:00:00', 0, 0, '[]', [''], {'x': 'inf'::DOUBLE, 'the label': ''}, [{'x': 0::INT}])
+    -0.01::DECIMAL(12, 2), -1::DECIMAL(38, 10), 'null', [], {'x': NULL, label: NULL}, []),
+  (4::BIGINT, 0::INT, -0.0::DOUBLE, false, 'x', DATE '0001-01-01', TIMESTAMP '0001-01-01 00:00:00', 0, 0, '[]', [''], {'x': 'inf'::DOUBLE, label: ''}, [{'x': 0::INT}])
 ) v(id, i, d, b, s, day, "at", n, wide, j, tags, point, points)`
 
 /** What every engine of derived tables must do. `open` gives one over a lake; it is closed by who gave it. */
