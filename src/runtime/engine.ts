@@ -29,7 +29,7 @@ export interface EngineStep {
    * SQL of a table expression: the rows of exactly these files in the table's present columns, whichever they had when the file
    * was written. With `fileColumn`, a column of that name tells the path of the file that a row is in.
    */
-  relation(table: LakeTable, files: readonly Pick<DataFile, 'path'>[], fileColumn?: string): Promise<string>
+  relation(table: LakeTable, files: readonly DataFile[], fileColumn?: string): Promise<string>
   /** All rows of a query; for few rows of scalars. Whole numbers may come as number or bigint. */
   rows(sql: string): Promise<Record<string, Scalar>[]>
   /** Columns and types of a query. */

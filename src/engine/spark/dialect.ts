@@ -3,7 +3,7 @@ import type { Dialect } from '../dialect.ts'
 import { quoteName, quoteText } from './quote.ts'
 import { sparkType } from './types.ts'
 
-/** SQL of Spark 4.1, in sessions as `SparkSession` sets them: ANSI, UTC, text as it is written. */
+/** SQL of Spark 4.1, in sessions as `SparkSession` sets them: ANSI, UTC, double quotes around identifiers. */
 export const SPARK: Dialect = {
   name: 'spark',
   identifier: quoteName,

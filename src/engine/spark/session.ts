@@ -32,15 +32,16 @@ export interface QueryOptions {
 }
 
 /**
- * What makes Spark read SQL as it is meant for both engines: errors instead of nulls, double quotes around identifiers, text as
- * it is written (a backslash is a backslash), and timestamps as UTC without a zone.
+ * What makes Spark read SQL as it is meant for both engines: errors instead of nulls, double quotes around identifiers, and
+ * timestamps as UTC without a zone. A backslash in a text begins an escape: Spark 4.1 that takes it as it is written
+ * (`escapedStringLiterals`) also reads `'it''s'` with both of its quotes, and `r'a'` with one.
  */
 const SETTINGS: Readonly<Record<string, string>> = {
   'spark.sql.session.timeZone': 'UTC',
   'spark.sql.timestampType': 'TIMESTAMP_NTZ',
   'spark.sql.ansi.enabled': 'true',
   'spark.sql.ansi.doubleQuotedIdentifiers': 'true',
-  'spark.sql.parser.escapedStringLiterals': 'true',
+  'spark.sql.parser.escapedStringLiterals': 'false',
 }
 
 const CLIENT = 'millrace'
