@@ -6,11 +6,10 @@ import { removeOrphans } from '../lake/orphans.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { PartitionLog } from '../log/log.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
-import { writeFiles } from './partitioned.ts'
 import { carriedSummary } from './record.ts'
 import { neededBy } from './handlers.ts'
 import type { Runtime } from './runtime.ts'
-import { CANDIDATE, newestStep, relationOf } from './warehouse.ts'
+import { CANDIDATE, newestStep } from './warehouse.ts'
 
 export interface MaintainOptions {
   /** Files are brought together only where at least so many are small. */
@@ -119,8 +118,9 @@ async function compact(
 }
 
 async function rewrite(runtime: Runtime, table: LakeTable, group: CompactionGroup): Promise<number> {
-  const query = `SELECT * FROM ${relationOf(table, group.files)}`
-  const written = await writeFiles(runtime.database, table, query)
+  const written = await runtime.engine.step(async (step) =>
+    step.write(table, `SELECT * FROM ${await step.relation(table, group.files)}`),
+  )
   try {
     const main = table.snapshot('main')!
     const snapshot = await table.commit({

@@ -4,8 +4,9 @@ import type { Database, Row } from '../engine/duckdb/database.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { acceptedBelow, batchJob, remembers, restoreJob, sourcesOf } from './lane-job.ts'
+import { duckdbEngine } from './duckdb-engine.ts'
 import type { BatchResult } from './lane-messages.ts'
-import { rewriteWithout } from './partitioned.ts'
+import { rewriteWithout } from './rewrite.ts'
 import { type Counts, NO_COUNTS, type Superseded, addCounts } from './record.ts'
 import type { StreamRunner } from './stream-runner.ts'
 import { timeMsSql } from '../quality/gate.ts'
@@ -239,7 +240,8 @@ async function withoutFrom(
 ): Promise<{ add: DataFile[]; remove: string[] }> {
   const newest = newestStep(table)
   if (!newest) return { add: [], remove: [] }
-  return rewriteWithout(table, database, await table.files(newest.snapshot), replayed(from))
+  const files = await table.files(newest.snapshot)
+  return duckdbEngine(database).step((step) => rewriteWithout(step, table, files, replayed(from)))
 }
 
 /**
@@ -263,7 +265,9 @@ export async function replayQuarantine(
     const replayable = rows.filter((row) => row.raw !== null)
     const results = await regateRefused(runner, database, quarantine, replayable)
     const fresh = results.reduce((sum, r) => addCounts(sum, countsOf(r)), NO_COUNTS)
-    const gone = await rewriteWithout(quarantine, database, files, `(${where}) AND raw IS NOT NULL`)
+    const gone = await duckdbEngine(database).step((step) =>
+      rewriteWithout(step, quarantine, files, `(${where}) AND raw IS NOT NULL`),
+    )
     const before = runner.committed.counts
     await runner.replace({
       committed: {

@@ -19,6 +19,8 @@ export interface PartitionState {
   readonly marks: MarkLedger
   readonly cache: FrameCache
   readonly writer: Omit<WriterOptions, 'onSealed' | 'onMark'>
+  /** Records have been made durable. */
+  onGrown(): void
 }
 
 /** A partition of the embedded log: sealed files, the segment being written, and what keeps them in order. */
@@ -32,6 +34,7 @@ export class LocalPartition implements PartitionLog {
   readonly #writer: SegmentWriter
   readonly #marks: MarkLedger
   readonly #cache: FrameCache
+  readonly #onGrown: () => void
   /** Merging and removing, one at a time. */
   readonly #maintenance = new SerialQueue()
   #files: readonly StoredFile[]
@@ -54,6 +57,7 @@ export class LocalPartition implements PartitionLog {
     this.#headerMax = headerBytesMax(limits)
     this.#marks = state.marks
     this.#cache = state.cache
+    this.#onGrown = state.onGrown
     this.#files = state.files
     this.#writer = new SegmentWriter({
       ...state.writer,
@@ -98,8 +102,10 @@ export class LocalPartition implements PartitionLog {
     return this.#marks
   }
 
-  append(batch: RecordBatch): Promise<Appended> {
-    return this.#writer.append(batch)
+  async append(batch: RecordBatch): Promise<Appended> {
+    const appended = await this.#writer.append(batch)
+    this.#onGrown()
+    return appended
   }
 
   async take(from: number): Promise<Segment[]> {
