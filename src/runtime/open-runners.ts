@@ -116,5 +116,8 @@ async function openTransform(shop: Workshop, table: Table): Promise<TransformRun
 }
 
 async function openQuarantine(warehouse: Warehouse, name: string, create: boolean): Promise<LakeTable | undefined> {
-  return create ? warehouse.quarantineOf(name) : warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+  if (create) return warehouse.quarantineOf(name)
+  const found = await warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+  await found?.refresh()
+  return found
 }

@@ -70,6 +70,8 @@ const DEFAULTS = {
 
 /** Time between two looks at what other processes have committed, ms. */
 const LOOK_MS = 200
+/** The same for what they have appended, ms. */
+const LOG_LOOK_MS = 1_000
 
 /** A running project, or a process's part of it: its streams' lanes, its tables' refreshes, its lake. */
 export class Runtime {
@@ -230,6 +232,8 @@ export class Runtime {
 
   /** Becomes the one that commits to a dataset. */
   async #takeUp(dataset: Dataset): Promise<void> {
+    // Where whoever had it before left it.
+    await (await this.#followed(dataset))?.refresh()
     if (dataset.kind === 'table') {
       this.tables.set(dataset.name, await openTableRunner(this.#shop, dataset))
       if (this.#running) this.scheduler.due(dataset)
@@ -267,6 +271,16 @@ export class Runtime {
     const dataset = this.project.dataset(name)
     if (dataset.kind === 'table') return Infinity
     return eventTimeOf(dataset, this.project.readers(name))?.idleMs ?? Infinity
+  }
+
+  /** Others append to the streams that they process: what waits there counts for the backlog and the lag. */
+  async #watchLogs(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const others = [...this.#logs].filter(([name]) => !this.streams.has(name))
+      // A log that is out of reach for a while is told of by whoever appends.
+      await Promise.allSettled(others.flatMap(([, log]) => log.partitions.map((partition) => partition.look())))
+      await this.options.clock.sleep(LOG_LOOK_MS, signal)
+    }
   }
 
   /** Tells the log how far the lake is: what waits beyond is the backlog. */
@@ -336,7 +350,8 @@ export class Runtime {
     for (const runner of this.streams.values()) this.#startStream(runner)
     for (const { table } of this.tables.values()) this.scheduler.due(table)
     this.#polls.push(...watchTime(this, signal))
-    if (this.roles.size < ALL_ROLES.size || ownership) this.#polls.push(this.#follower.run(signal))
+    if (this.roles.size < ALL_ROLES.size || ownership)
+      this.#polls.push(this.#follower.run(signal), this.#watchLogs(signal))
     if (ownership) this.#share(ownership)
     this.handlers.start()
   }

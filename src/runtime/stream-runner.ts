@@ -183,6 +183,7 @@ export class StreamRunner {
     const runner = new StreamRunner(options)
     runner.#quarantine = await options.openQuarantine(false)
     await runner.#recoverQuarantine()
+    await Promise.all(options.log.partitions.map((partition, i) => partition.follow(runner.#committed.offsets[i]!)))
     return runner
   }
 
@@ -251,6 +252,7 @@ export class StreamRunner {
     await this.#running
     await this.commit()
     await this.#commits.idle()
+    await Promise.all(this.#options.log.partitions.map((partition) => partition.leave()))
   }
 
   /** Gates and commits everything acknowledged when called. Throws what stopped the stream, if anything did. */
