@@ -112,10 +112,7 @@ export class StreamRunner {
       stream,
       log,
       backlogBytes: limits.backlogBytes,
-      onAppended: ({ partition }) => {
-        this.#lastRecordMs[partition] = clock.monotonic()
-        this.#bell.ring()
-      },
+      onAppended: ({ partition }) => this.grown(partition),
     })
   }
 
@@ -198,8 +195,12 @@ export class StreamRunner {
     owned.stop.abort()
     this.#bell.ring()
     const { lanes, stream } = this.#options
-    const ended = owned.running.then(() => lanes.forget(laneName(stream, partition))).catch(() => undefined)
-    this.#ending.set(partition, ended)
+    if (!this.#started) return
+    const ended = owned.running.then(() => lanes.forget(laneName(stream, partition)))
+    this.#ending.set(
+      partition,
+      ended.catch(() => undefined),
+    )
   }
 
   #begin(partition: number): void {
@@ -286,6 +287,12 @@ export class StreamRunner {
   async append(batch: RecordBatch): Promise<Received> {
     if (this.failure) throw this.failure
     return this.#inlet.append(batch)
+  }
+
+  /** Records have come to a partition, through here or otherwise. */
+  grown(partition: number): void {
+    this.#lastRecordMs[partition] = this.#options.clock.monotonic()
+    this.#bell.ring()
   }
 
   /** Starts the lanes. */
