@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { expect } from 'vitest'
 import { maintain } from '../../src/runtime/maintain.ts'
 import type { Engine } from '../../src/runtime/engine.ts'
@@ -29,11 +30,15 @@ function events(dice: Dice, latenessMs: number): Event[] {
   return sent
 }
 
-/** Runs a made-up project over made-up events in made-up portions, with stops in between, and compares with bulk queries: rows compared. */
-export async function runPipeline(seed: number, engine?: Engine): Promise<number> {
+/**
+ * Runs a made-up project over made-up events in made-up portions, with stops in between, and compares with bulk queries: rows
+ * compared. `engineOver` gives the engine of derived tables for a lake's directory; by default it is the embedded one.
+ */
+export async function runPipeline(seed: number, engineOver?: (lake: string) => Engine): Promise<number> {
   const dice = new Dice(seed)
   const { declarations, latenessMs, tables } = randomPipeline(dice)
   const home = await Home.make()
+  const engine = engineOver?.(join(home.dataDirectory, 'lake'))
   const open = () => home.open(declarations, engine === undefined ? {} : { engine })
   let runtime = await open()
   const queues = { a: events(dice, latenessMs), b: events(dice, latenessMs) }
