@@ -1,21 +1,32 @@
 import { MillraceError, assert } from '../base/errors.ts'
+import type { Field } from '../project/columns.ts'
 import { prepareCommit } from './commit.ts'
 import type { ColumnStats, DataFile } from './data-file.ts'
 import type { Lake } from './lake.ts'
 import { TableView } from './manifests.ts'
 import { currentSchema } from './metadata.ts'
 import type { TableMetadata } from './metadata.ts'
+import type { SpecField } from './partition.ts'
 import { isPrimitive, schemaToJson, walk } from './schema.ts'
 import type { PrimitiveType } from './schema.ts'
 import { DEFAULT_PROPERTIES, nameOf } from './table.ts'
 import type { LakeTable, TableId } from './table.ts'
+import type { PartitionValue } from './transform.ts'
 import { decodeValue, encodeValue } from './value.ts'
 
 /** Namespace of the tables by which another engine reads and writes exactly what a step hands it. */
 export const SCRATCH = 'scratch'
 
 /**
- * A table of exactly these files of another, under its schema, field ids and partition specs, for an engine to read.
+ * The name of a column in scratch tables. Iceberg reserves names such as `_partition`, which streams have; names do not matter
+ * to those who know columns by their ids.
+ */
+export function scratchColumn(name: string): string {
+  return name.startsWith('_') ? `$${name}` : name
+}
+
+/**
+ * A table of exactly these files of another, under its field ids and partition specs, for an engine to read.
  * Nothing is copied and nothing is owned: dropping it leaves the files where they are.
  */
 export async function scratchInput(lake: Lake, table: LakeTable, files: readonly DataFile[]): Promise<LakeTable> {
@@ -33,11 +44,18 @@ export async function scratchInput(lake: Lake, table: LakeTable, files: readonly
 
 /**
  * An empty table for an engine to write to what is to become rows of `target`. Its data files go to a directory of the
- * target, where they stay: what is never adopted is found there as an orphan.
+ * target, where they stay: what is never adopted is found there as an orphan. Throws `invalid` / `bad-nested-name`.
  */
 export async function scratchOutput(lake: Lake, target: LakeTable, directory: string): Promise<LakeTable> {
+  refuseMangled(target)
   const id = newId(lake, 'out')
   return lake.createFrom(id, emptyLike(lake, id, target, { ...WRITTEN, 'write.data.path': directory }))
+}
+
+/** A table of an engine's own for what a step computes once and reads again; it goes with its files. */
+export function scratchKept(lake: Lake, fields: readonly Field[]): Promise<LakeTable> {
+  const renamed = fields.map((field) => ({ ...field, name: scratchColumn(field.name) }))
+  return lake.create(newId(lake, 'kept'), { fields: renamed, properties: WRITTEN })
 }
 
 /**
@@ -68,7 +86,7 @@ export async function adopt(scratch: LakeTable, target: LakeTable): Promise<Data
     path: file.path,
     records: file.records,
     bytes: file.bytes,
-    partition: file.partition,
+    partition: file.partition.map((value, i) => ownPartition(target.view.defaultSpec.fields[i]!, value)),
     columns: Object.fromEntries(
       Object.entries(file.columns).flatMap(([id, stats]) => {
         const column = types.get(Number(id))
@@ -116,7 +134,7 @@ function emptyLike(
     'last-updated-ms': lake.context.clock.now(),
     'last-column-id': metadata['last-column-id'],
     'current-schema-id': schema['schema-id'],
-    schemas: [schema],
+    schemas: [{ ...schema, fields: schema.fields.map((field) => ({ ...field, name: scratchColumn(field.name) })) }],
     'default-spec-id': metadata['default-spec-id'],
     'partition-specs': metadata['partition-specs'],
     'last-partition-id': metadata['last-partition-id'],
@@ -132,9 +150,35 @@ function emptyLike(
   }
 }
 
-/** Names, field ids and types of a table's columns, without what only Millrace knows of them. */
+/** Names in scratch tables, field ids and types of a table's columns, without what only Millrace knows of them. */
 function shapeOf(table: LakeTable): string {
-  return JSON.stringify(schemaToJson(table.fields, 0).fields)
+  const fields = table.fields.map((field) => ({ ...field, name: scratchColumn(field.name) }))
+  return JSON.stringify(schemaToJson(fields, 0).fields)
+}
+
+/**
+ * Iceberg's Java library writes names that Avro does not allow under others; DuckDB reads columns by their ids, and what is in
+ * structs by its name, and would find nothing.
+ */
+function refuseMangled(table: LakeTable): void {
+  for (const { path } of walk(table.fields)) {
+    const name = path.at(-1)!
+    if (path.length === 1 || /^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) continue
+    throw new MillraceError(
+      'invalid',
+      'bad-nested-name',
+      `Spark cannot write the struct field '${name}' of ${nameOf(table.id)} under its name.`,
+      { hint: 'Name it with letters, digits and underscores.', context: { table: nameOf(table.id), column: path[0]! } },
+    )
+  }
+}
+
+/** Truncation below the least number, which Iceberg's Java library lets overflow, is that number here. */
+function ownPartition({ transform, result }: SpecField, value: PartitionValue): PartitionValue {
+  if (transform.kind !== 'truncate' || value === null) return value
+  if (result.kind === 'int') return (value as number) % transform.width === 0 ? value : -(2 ** 31)
+  if (result.kind === 'long') return (value as bigint) % BigInt(transform.width) === 0n ? value : -(2n ** 63n)
+  return value
 }
 
 /** Statistics as the lake keeps them (docs/formats/lake.md): no bounds inside lists, none that are infinite, both zeros within. */

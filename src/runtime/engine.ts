@@ -1,7 +1,8 @@
-import type { Dialect, EngineName } from '../engine/dialect.ts'
+import type { Dialect } from '../engine/dialect.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
+import type { EngineName } from '../project/sql.ts'
 
 /** What a step asks an engine for is counts, bounds and flags: no nested values. */
 export type Scalar = string | number | bigint | boolean | null

@@ -1,12 +1,11 @@
 import { type Clock, systemClock } from '../base/clock.ts'
-import { MillraceError } from '../base/errors.ts'
 import { type CatalogAddress, catalogSettings, checkCatalog, tableName } from '../engine/spark/catalog.ts'
 import { SPARK } from '../engine/spark/dialect.ts'
 import { SparkSession } from '../engine/spark/session.ts'
 import { shapeOf } from '../engine/spark/shape.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { Lake } from '../lake/lake.ts'
-import { adopt, scratchInput, scratchOutput, sweepScratch } from '../lake/scratch.ts'
+import { adopt, scratchColumn, scratchInput, scratchKept, scratchOutput, sweepScratch } from '../lake/scratch.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import type { Engine, EngineStep, QueryShape, Scalar } from './engine.ts'
@@ -51,23 +50,9 @@ export class SparkEngine implements Engine {
   }
 
   async step<T>(work: (step: EngineStep) => Promise<T>): Promise<T> {
-    const session = await this.#connected()
-    const began = session.sessionId
-    const step = new SparkStep(session, this.#options.lake)
+    const step = new SparkStep(await this.#connected(), this.#options.lake)
     try {
       return await work(step)
-    } catch (error) {
-      // What the step kept in the session is not in the next one: that is no fault of the SQL that misses it.
-      if (session.sessionId === began) throw error
-      throw new MillraceError(
-        'unavailable',
-        'engine-lost',
-        'Spark was restarted, or dropped the session, during a step.',
-        {
-          hint: 'The step is repeated; nothing of it was committed.',
-          cause: error,
-        },
-      )
     } finally {
       await step.release()
     }
@@ -103,17 +88,12 @@ export class SparkEngine implements Engine {
   }
 }
 
-/** Steps so far: those that run at once keep views of different names. */
-let steps = 0
-
 class SparkStep implements EngineStep {
   readonly dialect = SPARK
   readonly #session: SparkSession
   readonly #lake: Lake
-  readonly #number = ++steps
   readonly #scratch: LakeTable[] = []
   readonly #inputs = new Map<string, Promise<LakeTable>>()
-  readonly #kept: string[] = []
 
   constructor(session: SparkSession, lake: Lake) {
     this.#session = session
@@ -124,8 +104,7 @@ class SparkStep implements EngineStep {
     const key = JSON.stringify([table.location, files.map((file) => file.path)])
     let input = this.#inputs.get(key)
     if (!input) this.#inputs.set(key, (input = this.#keepScratch(scratchInput(this.#lake, table, files))))
-    const name = tableName((await input).id)
-    return fileColumn === undefined ? name : `(SELECT *, _file AS ${SPARK.identifier(fileColumn)} FROM ${name})`
+    return relationOf(await input, table.fields, fileColumn)
   }
 
   async rows(sql: string): Promise<Record<string, Scalar>[]> {
@@ -141,24 +120,27 @@ class SparkStep implements EngineStep {
     return shapeOf(this.#session, sql)
   }
 
-  async keep(name: string, sql: string): Promise<string> {
-    const view = SPARK.identifier(`${name}_${this.#number}_${this.#kept.length}`)
-    this.#kept.push(view)
-    await this.#session.execute(`CACHE TABLE ${view} OPTIONS ('storageLevel' 'MEMORY_AND_DISK') AS ${sql}`)
-    return view
+  async keep(_name: string, sql: string): Promise<string> {
+    const fields = await this.describe(sql)
+    const kept = await this.#keepScratch(scratchKept(this.#lake, fields))
+    await this.#insert(kept, fields, sql)
+    return relationOf(kept, fields)
   }
 
   async write(table: LakeTable, sql: string, directory = dataDirectory(table)): Promise<DataFile[]> {
     const output = await this.#keepScratch(scratchOutput(this.#lake, table, directory))
-    await this.#session.execute(`INSERT INTO ${tableName(output.id)} BY NAME ${sql}`)
+    await this.#insert(output, table.fields, sql)
     return adopt(output, table)
   }
 
-  /** Removes what the step made. What cannot be removed now goes with the session, or is swept later. */
+  /** Removes what the step made; what cannot be removed now is swept later. */
   async release(): Promise<void> {
-    const views = this.#kept.map((view) => this.#session.execute(`DROP VIEW IF EXISTS ${view}`))
-    const tables = this.#scratch.map((table) => this.#lake.drop(table.id))
-    await Promise.allSettled([...views, ...tables])
+    await Promise.allSettled(this.#scratch.map((table) => this.#lake.drop(table.id)))
+  }
+
+  #insert(scratch: LakeTable, fields: readonly Pick<Field, 'name'>[], sql: string): Promise<void> {
+    const columns = fields.map(({ name }) => SPARK.identifier(name)).join(', ')
+    return this.#session.execute(`INSERT INTO ${tableName(scratch.id)} SELECT ${columns} FROM (${sql})`)
   }
 
   async #keepScratch(made: Promise<LakeTable>): Promise<LakeTable> {
@@ -166,4 +148,14 @@ class SparkStep implements EngineStep {
     this.#scratch.push(table)
     return table
   }
+}
+
+/** The columns of a scratch table under their own names. */
+function relationOf(scratch: LakeTable, fields: readonly Pick<Field, 'name'>[], fileColumn?: string): string {
+  const name = tableName(scratch.id)
+  if (fileColumn === undefined && fields.every((field) => scratchColumn(field.name) === field.name)) return name
+  const columns = fields.map((field) => [scratchColumn(field.name), field.name] as const)
+  const all = fileColumn === undefined ? columns : [...columns, ['_file', fileColumn] as const]
+  const list = all.map(([own, shown]) => `${SPARK.identifier(own)} AS ${SPARK.identifier(shown)}`)
+  return `(SELECT ${list.join(', ')} FROM ${name})`
 }

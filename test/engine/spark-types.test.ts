@@ -42,5 +42,5 @@ test('columns are declared, and cast to', () => {
 
 test('names and texts keep what they hold', () => {
   expect(quoteName('a`b')).toBe('`a``b`')
-  expect(quoteText("it's a \\ and a \n")).toBe("'it''s a \\ and a \n'")
+  expect(quoteText("it's a \\ and a \n")).toBe("'it''s a \\\\ and a \n'")
 })

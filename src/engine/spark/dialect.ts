@@ -3,20 +3,7 @@ import type { Dialect } from '../dialect.ts'
 import { quoteName, quoteText } from './quote.ts'
 import { sparkType } from './types.ts'
 
-/**
- * Settings of every session, without which SQL that DuckDB takes would mean something else: errors instead of nulls, double
- * quotes around identifiers, and `timestamp` without zone, in UTC. A backslash in a text stays the beginning of an escape:
- * Spark 4.1 that takes it as it is written (`escapedStringLiterals`) reads `'it''s'` with both of its quotes.
- */
-export const SPARK_SETTINGS: Readonly<Record<string, string>> = {
-  'spark.sql.ansi.enabled': 'true',
-  'spark.sql.ansi.doubleQuotedIdentifiers': 'true',
-  'spark.sql.parser.escapedStringLiterals': 'false',
-  'spark.sql.session.timeZone': 'UTC',
-  'spark.sql.timestampType': 'TIMESTAMP_NTZ',
-}
-
-/** SQL of Spark 4.1, in a session with `SPARK_SETTINGS`. */
+/** SQL of Spark 4.1, in sessions as `SparkSession` sets them: ANSI, UTC, double quotes around identifiers. */
 export const SPARK: Dialect = {
   name: 'spark',
   identifier: quoteName,

@@ -13,6 +13,12 @@ export interface Failed {
 /** Classes of SQLSTATE by which Spark says that the SQL or the values are wrong. */
 const USER_STATES = /^(?:07|0A|20|21|22|23|2B|2D|34|42|44|54|56|KD00)/
 
+const OUT_OF_MEMORY = /OutOfMemoryError|UNABLE_TO_ACQUIRE_MEMORY|Container killed|exceeds? .*maxResultSize/
+
+/** A part of Spark, the catalog or the storage is gone or out of reach; a server that is going down fails an assertion. */
+const LOST =
+  /ExecutorLostFailure|SparkContext was shut down|stopped SparkContext|AssertionError assertion failed$|Connection refused|ConnectException|RESTException|UnknownHostException/m
+
 /** The server no longer knows the session, and did nothing of what it was asked. */
 export function isSessionLost(error: RpcError): boolean {
   return classOf(error).startsWith('INVALID_HANDLE.SESSION_')
@@ -65,7 +71,7 @@ export function sparkError(error: RpcError, failed: Failed, details: readonly Er
   const reached = byStatus(error, failed.server, make)
   if (reached) return reached
   if (/OPERATION_CANCELED/.test(classOf(error))) return make('unavailable', 'interrupted', 'The query was interrupted.')
-  if (/OutOfMemoryError|UNABLE_TO_ACQUIRE_MEMORY|Container killed|exceeds? .*maxResultSize/.test(text)) {
+  if (OUT_OF_MEMORY.test(text)) {
     const hint =
       'Give Spark more memory (spark.executor.memory, spark.driver.memory), or let the query read less at once.'
     return make('unavailable', 'engine-memory', `Spark ran out of memory: ${firstLine(error.message)}`, hint)
@@ -87,11 +93,7 @@ export function sparkError(error: RpcError, failed: Failed, details: readonly Er
     const hint = hintOf(told, failed.sql)
     return make('invalid', 'bad-sql', cleaned(told.message ?? error.message), hint)
   }
-  if (
-    /ExecutorLostFailure|SparkContext was shut down|Connection refused|ConnectException|RESTException|UnknownHostException/.test(
-      text,
-    )
-  ) {
+  if (LOST.test(text)) {
     const hint = 'The work is repeated when Spark can reach its executors, the catalog and the storage again.'
     return make('unavailable', 'engine-lost', `Spark could not finish: ${cleaned(error.message)}`, hint)
   }

@@ -3,7 +3,7 @@ export function quoteName(name: string): string {
   return `\`${name.replaceAll('`', '``')}\``
 }
 
-/** A text for Spark SQL. A backslash is a backslash, as sessions are set (`spark.sql.parser.escapedStringLiterals`). */
+/** A text for Spark SQL. Spark takes a backslash in it for the beginning of an escape, unlike DuckDB. */
 export function quoteText(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`
+  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
 }

@@ -5,7 +5,6 @@ import { uuid } from '../../base/uuid.ts'
 import type { Field } from '../../project/columns.ts'
 import { type SparkAddress, parseAddress } from './address.ts'
 import { rowsOf } from './arrow-values.ts'
-import { SPARK_SETTINGS } from './dialect.ts'
 import { type Drivers, loadDrivers } from './drivers.ts'
 import { type Failed, isSessionLost, sparkError } from './errors.ts'
 import { execute } from './execution.ts'
@@ -30,6 +29,19 @@ export interface QueryOptions {
   /** Bytes of Arrow that all rows may take together; 256 MiB by default. Beyond: `invalid` / `result-too-large`. */
   readonly bytesMax?: number
   readonly signal?: AbortSignal
+}
+
+/**
+ * What makes Spark read SQL as it is meant for both engines: errors instead of nulls, double quotes around identifiers, and
+ * timestamps as UTC without a zone. A backslash in a text begins an escape: Spark 4.1 that takes it as it is written
+ * (`escapedStringLiterals`) also reads `'it''s'` with both of its quotes, and `r'a'` with one.
+ */
+const SETTINGS: Readonly<Record<string, string>> = {
+  'spark.sql.session.timeZone': 'UTC',
+  'spark.sql.timestampType': 'TIMESTAMP_NTZ',
+  'spark.sql.ansi.enabled': 'true',
+  'spark.sql.ansi.doubleQuotedIdentifiers': 'true',
+  'spark.sql.parser.escapedStringLiterals': 'false',
 }
 
 const CLIENT = 'millrace'
@@ -66,7 +78,7 @@ export class SparkSession {
     this.#clock = options.clock ?? systemClock
     this.#address = address
     this.#options = options
-    this.#settings = new Map(Object.entries({ ...SPARK_SETTINGS, ...options.settings }))
+    this.#settings = new Map(Object.entries({ ...SETTINGS, ...options.settings }))
     this.#rpc = new Rpc(address, this.#clock, drivers)
     this.#arrow = drivers.arrow
     this.#id = options.sessionId ?? this.#uuid()

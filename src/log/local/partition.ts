@@ -112,13 +112,28 @@ export class LocalPartition implements PartitionLog {
     this.#checkReadable(from)
     if (this.#writer.failure !== undefined) throw this.#writer.failure
     await this.#writer.seal()
-    return this.segments(from)
+    return this.#sealedFrom(from)
   }
 
-  segments(from: number): Segment[] {
+  async *segments(from: number, to = this.end): AsyncGenerator<Segment> {
     this.#checkReadable(from)
-    const first = this.#files.findLastIndex((file) => file.to <= from) + 1
-    return this.#files.slice(first).map((file) => ({ partition: this.partition, ...file }))
+    const sealed = this.#files.at(-1)?.to ?? this.start
+    const segments = to > sealed ? await this.take(from) : this.#sealedFrom(from)
+    yield* segments.filter((segment) => segment.from < to)
+  }
+
+  /** Walks the frames from the start: for people, who seldom ask. */
+  async offsetAt(atMs: number): Promise<number> {
+    const release = this.hold()
+    try {
+      for await (const segment of this.segments(this.start)) {
+        const found = (await this.frames(segment)).find((frame) => frame.atMs >= atMs)
+        if (found) return found.offset
+      }
+      return this.end
+    } finally {
+      release()
+    }
   }
 
   async frames(segment: Segment): Promise<readonly Frame[]> {
@@ -216,6 +231,11 @@ export class LocalPartition implements PartitionLog {
   #sealed(tail: Tail): void {
     this.#files = [...this.#files, fileOf(tail)]
     this.#cache.set(tail.path, tail.frames)
+  }
+
+  #sealedFrom(from: number): Segment[] {
+    const first = this.#files.findLastIndex((file) => file.to <= from) + 1
+    return this.#files.slice(first).map((file) => ({ partition: this.partition, ...file }))
   }
 
   /** The part of a file's bytes that its records above the checkpoint make up. */
