@@ -89,8 +89,8 @@ export class Home {
     }
   }
 
-  /** Runs `act` while nobody else starts or stops anything in this home; waits for who does. */
-  async alone<T>(act: () => Promise<T>, say: (text: string) => void): Promise<T> {
+  /** Runs `act` while nobody else starts or stops anything in this home; waits for who does, after a call of `wait`. */
+  async alone<T>(act: () => Promise<T>, wait: () => void): Promise<T> {
     let waiting = false
     for (;;) {
       const lock = await lockDirectory(this.folder('lock')).catch((error: unknown) => {
@@ -104,7 +104,7 @@ export class Home {
           await lock.release()
         }
       }
-      if (!waiting) say('waiting for another run that starts or stops services here')
+      if (!waiting) wait()
       waiting = true
       await sleep(200)
     }

@@ -1,9 +1,9 @@
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Admin } from '@platformatic/kafka'
 import type { Home } from './home.ts'
 import { LOGGING, needJava } from './java.ts'
-import { copyJars, installOnce, locked, run, writeConfig } from './packages.ts'
+import { copyJars, installOnce, locked, run } from './packages.ts'
 import type { Program } from './processes.ts'
 import type { Service } from './service.ts'
 
@@ -11,6 +11,7 @@ const VERSION = '4.2.0'
 const LOCK = locked('kafka.jars')
 /** Each node is broker and controller, in a quorum of KRaft. Its id is only a name: 16 bytes in base64. */
 const CLUSTER = 'bWlsbHJhY2Utc2VydmljZQ'
+const CONFIG = 'server.properties'
 
 /** One broker, or three of which any one may be lost. Their data are apart: a quorum does not change its size. */
 export const kafka: Service = {
@@ -24,14 +25,19 @@ export const kafka: Service = {
       await copyJars(LOCK, directory)
     })
   },
+  processes: (home) => home.state.brokers,
   ports: (home) => nodes(home).flatMap((node) => [`kafka-${node}`, `kafka-${node}-controller`]),
-  async programs(home) {
-    const programs: Program[] = []
-    for (const node of nodes(home)) programs.push(await broker(home, node))
-    return programs
+  async prepare(home) {
+    await Promise.all(nodes(home).map((node) => prepareBroker(home, node)))
   },
+  programs: (home) => nodes(home).map((node) => broker(home, node)),
   async probe(home) {
-    const admin = new Admin({ clientId: 'services', bootstrapBrokers: addresses(home), retries: 0, connectTimeout: 1000 })
+    const admin = new Admin({
+      clientId: 'services',
+      bootstrapBrokers: addresses(home),
+      retries: 0,
+      connectTimeout: 1000,
+    })
     try {
       const { brokers } = await admin.metadata({ topics: [], forceUpdate: true })
       if (brokers.size < nodes(home).length) throw new Error(`${brokers.size} of ${nodes(home).length} brokers`)
@@ -56,25 +62,36 @@ function libraries(home: Home): string {
   return join(home.packages, 'kafka')
 }
 
-/** A broker's program, its configuration written and, the first time, its directory formatted. */
-async function broker(home: Home, node: number): Promise<Program> {
-  const directory = home.folder('kafka', `of-${home.state.brokers}`, `broker-${node}`)
-  const config = join(directory, 'server.properties')
+/** Writes a broker's configuration and, the first time, formats its directory. */
+async function prepareBroker(home: Home, node: number): Promise<void> {
+  const directory = home.folder('kafka', brokerFolder(home, node))
   const data = join(directory, 'data')
-  writeConfig(config, properties(home, node, data))
-  const classPath = join(libraries(home), '*')
-  if (!existsSync(join(data, 'meta.properties')))
-    await run('java', ['-cp', classPath, LOGGING, 'kafka.tools.StorageTool', 'format', '-t', CLUSTER, '-c', config], {
-      need: 'Kafka runs on Java',
-      remedy: `See ${config}.`,
-    })
+  const config = join(directory, CONFIG)
+  writeFileSync(config, properties(home, node, data))
+  if (existsSync(join(data, 'meta.properties'))) return
+  await run('java', [...classPath(home), 'kafka.tools.StorageTool', 'format', '-t', CLUSTER, '-c', config], {
+    need: 'Kafka runs on Java',
+    remedy: `See ${config}.`,
+  })
+}
+
+function broker(home: Home, node: number): Program {
+  const cwd = join(home.directory, 'kafka', brokerFolder(home, node))
   return {
     name: `kafka-${node}`,
     command: 'java',
-    args: ['-Xms128m', '-Xmx512m', '-cp', classPath, LOGGING, 'kafka.Kafka', config],
-    cwd: directory,
-    log: join(directory, 'broker.log'),
+    args: ['-Xms128m', '-Xmx512m', ...classPath(home), 'kafka.Kafka', CONFIG],
+    cwd,
+    log: join(cwd, 'broker.log'),
   }
+}
+
+function brokerFolder(home: Home, node: number): string {
+  return join(`of-${home.state.brokers}`, `broker-${node}`)
+}
+
+function classPath(home: Home): string[] {
+  return ['-cp', join(libraries(home), '*'), LOGGING]
 }
 
 function properties(home: Home, node: number, data: string): string {

@@ -63,7 +63,12 @@ async function main(): Promise<number> {
     }
     case 'env': {
       const off = positionals.length === 0 ? [] : names.filter((name) => !isUp(home, name))
-      const lines = Object.entries(environment(home, names.filter((name) => isUp(home, name))))
+      const lines = Object.entries(
+        environment(
+          home,
+          names.filter((name) => isUp(home, name)),
+        ),
+      )
       if (lines.length > 0) console.log(lines.map(([key, value]) => `${key}=${value}`).join('\n'))
       for (const name of off) say(name, `does not run: npm run services -- up ${name}`)
       return off.length > 0 ? 1 : 0
@@ -90,14 +95,19 @@ async function runWith(home: Home, [command, ...args]: readonly string[]): Promi
     await up(home, ALL, say)
     if (asked !== undefined) return 128 + constants.signals[asked]
     const child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, ...environment(home, ALL) } })
-    forward = (signal) => void child.kill(signal)
+    // A terminal sends SIGINT to the command too.
+    forward = (signal) => void (signal !== 'SIGINT' && child.kill(signal))
     return await new Promise<number>((done, fail) => {
       child.once('error', fail)
       child.once('exit', (code, signal) => done(code ?? 128 + constants.signals[signal!]))
     })
   } finally {
     forward = () => {}
-    await down(home, ALL.filter((name) => !before.includes(name)), say)
+    await down(
+      home,
+      ALL.filter((name) => !before.includes(name)),
+      say,
+    )
   }
 }
 
@@ -110,11 +120,22 @@ function table(all: readonly ServiceStatus[]): string {
       one.address ?? '-',
       one.pids.join(' ') || '-',
       one.memoryBytes === 0 ? '-' : `${Math.round(one.memoryBytes / 1e6)} MB`,
-      one.startSeconds === undefined ? (one.pids.length === 0 ? 'down' : 'not whole') : `${one.startSeconds.toFixed(1)} s`,
+      one.startSeconds === undefined
+        ? one.pids.length === 0
+          ? 'down'
+          : 'not whole'
+        : `${one.startSeconds.toFixed(1)} s`,
     ]),
   ]
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
-  return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()).join('\n')
+  return rows
+    .map((row) =>
+      row
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
 }
 
 function report(error: unknown): void {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import { MillraceError } from '../../src/base/errors.ts'
@@ -66,9 +66,14 @@ export async function copyJars(lockPath: string, directory: string): Promise<voi
     const path = join(directory, fileOf(jar))
     const found = await sha256Of(path)
     if (found === jar.sha256) continue
-    throw new MillraceError('corrupt', 'wrong-checksum', `${fileOf(jar)} has the checksum ${found}, not ${jar.sha256}.`, {
-      hint: 'Remove it from the local Maven repository (~/.m2/repository) and try again; if it stays so, the repository serves another file.',
-    })
+    throw new MillraceError(
+      'corrupt',
+      'wrong-checksum',
+      `${fileOf(jar)} has the checksum ${found}, not ${jar.sha256}.`,
+      {
+        hint: 'Remove it from the local Maven repository (~/.m2/repository) and try again; if it stays so, the repository serves another file.',
+      },
+    )
   }
 }
 
@@ -142,10 +147,4 @@ export async function sha256Of(path: string): Promise<string> {
   const hash = createHash('sha256')
   await pipeline(createReadStream(path), hash)
   return hash.digest('hex')
-}
-
-/** Text of a file that configures a service; its folder is made. */
-export function writeConfig(path: string, text: string): void {
-  mkdirSync(dirname(path), { recursive: true })
-  writeFileSync(path, text)
 }

@@ -22,12 +22,14 @@ export const postgres: Service = {
   },
   address: 'POSTGRES_URL',
   install: () => Promise.resolve(void programsDirectory()),
+  processes: () => 1,
   ports: () => ['postgres'],
-  async programs(home) {
-    const bin = programsDirectory()
-    const directory = home.folder('postgres')
-    const data = join(directory, 'data')
-    if (!existsSync(join(data, 'PG_VERSION'))) await initialise(bin, home, data)
+  async prepare(home) {
+    const data = join(home.folder('postgres'), 'data')
+    if (!existsSync(join(data, 'PG_VERSION'))) await initialise(home, data)
+  },
+  programs(home) {
+    const directory = join(home.directory, 'postgres')
     const settings = {
       port: home.port('postgres'),
       listen_addresses: '127.0.0.1',
@@ -36,11 +38,12 @@ export const postgres: Service = {
       shared_buffers: '64MB',
     }
     const args = Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`])
-    const [command, ...rest] = [...unprivileged(), join(bin, 'postgres'), '-D', data, ...args]
+    const server = join(programsDirectory(), 'postgres')
+    const [command = '', ...rest] = [...unprivileged(), server, '-D', join(directory, 'data'), ...args]
     return [
       {
         name: 'postgres',
-        command: command!,
+        command,
         args: rest,
         cwd: directory,
         log: join(directory, 'postgres.log'),
@@ -80,7 +83,7 @@ function newestVersion(): number | undefined {
   return whole.toSorted((a, b) => b - a)[0]
 }
 
-async function initialise(bin: string, home: Home, data: string): Promise<void> {
+async function initialise(home: Home, data: string): Promise<void> {
   const directory = home.folder('postgres')
   const passwordFile = join(directory, 'password')
   rmSync(data, { recursive: true, force: true })
@@ -88,8 +91,9 @@ async function initialise(bin: string, home: Home, data: string): Promise<void> 
   const owner = serverUser()
   if (owner !== undefined) for (const path of [directory, passwordFile]) chownSync(path, owner.uid, owner.gid)
   const who = [`--username=${USER}`, `--pwfile=${passwordFile}`, '--auth=scram-sha-256']
-  const [command, ...args] = [...unprivileged(), join(bin, 'initdb'), ...who, '--no-locale', '--encoding=UTF8', data]
-  await run(command!, args, { cwd: directory, need: 'PostgreSQL makes its directory', remedy: REMEDY })
+  const initdb = [join(programsDirectory(), 'initdb'), ...who, '--no-locale', '--encoding=UTF8', data]
+  const [command = '', ...args] = [...unprivileged(), ...initdb]
+  await run(command, args, { cwd: directory, need: 'PostgreSQL makes its directory', remedy: REMEDY })
 }
 
 /**

@@ -72,10 +72,23 @@ export async function hasEnded(id: ProcessId, withinMs: number): Promise<boolean
   return true
 }
 
+/** Ends a process and its children at once. */
+export async function killFamily(id: ProcessId): Promise<void> {
+  if (!isRunning(id)) return
+  // First the parent, which would start others.
+  for (const pid of [id.pid, ...childrenOf(id.pid)]) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It has ended by itself.
+    }
+  }
+  await hasEnded(id, 10_000)
+}
+
 /** Bytes of memory that a process and its children have, what they share counted once (proportional set size). */
 export function memoryOf({ pid }: ProcessId): number {
-  const family = [pid, ...readdirSync('/proc').map(Number).filter((other) => other > 0 && parentOf(other) === pid)]
-  return family.reduce((sum, one) => sum + proportionalBytes(one), 0)
+  return [pid, ...childrenOf(pid)].reduce((sum, one) => sum + proportionalBytes(one), 0)
 }
 
 function proportionalBytes(pid: number): number {
@@ -83,8 +96,9 @@ function proportionalBytes(pid: number): number {
   return Number(/^Pss:\s+(\d+) kB$/m.exec(text ?? '')?.[1] ?? 0) * 1024
 }
 
-function parentOf(pid: number): number | undefined {
-  return statOf(pid)?.parent
+function childrenOf(pid: number): number[] {
+  const all = readdirSync('/proc').map(Number)
+  return all.filter((other) => other > 0 && statOf(other)?.parent === pid)
 }
 
 function beginning(pid: number): string | undefined {

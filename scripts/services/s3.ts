@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CreateBucketCommand, PutObjectCommand, S3Client, S3ServiceException } from '@aws-sdk/client-s3'
@@ -33,21 +32,25 @@ export const s3: Service = {
       })
     })
   },
+  processes: () => 1,
   ports: () => ['s3'],
+  prepare: (home) => {
+    home.folder('s3', 'buckets')
+    return Promise.resolve()
+  },
   programs: (home) => {
-    const cwd = home.folder('s3')
-    const data = join(cwd, 'buckets')
-    mkdirSync(data, { recursive: true })
-    return Promise.resolve([
+    const cwd = join(home.directory, 's3')
+    const front = ['--port', `127.0.0.1:${home.port('s3')}`, '--region', REGION, '--keep-alive', '--quiet']
+    return [
       {
         name: 's3',
         command: join(home.packages, 's3', 'versitygw'),
-        args: ['--port', `127.0.0.1:${home.port('s3')}`, '--region', REGION, '--keep-alive', '--quiet', 'posix', data],
+        args: [...front, 'posix', join(cwd, 'buckets')],
         env: { ROOT_ACCESS_KEY: KEY, ROOT_SECRET_KEY: SECRET },
         cwd,
         log: join(cwd, 's3.log'),
       },
-    ])
+    ]
   },
   async probe(home) {
     const client = new S3Client({

@@ -10,10 +10,14 @@ export interface Service {
   readonly title: string
   /** Brings its programs where they are missing. Errors say what the machine lacks and how to get it. */
   install(home: Home, say: (text: string) => void): Promise<void>
+  /** How many processes it is. */
+  processes(home: Home): number
   /** Names under which ports are remembered. */
   ports(home: Home): string[]
-  /** What to run, after writing what it is configured by. Ports are chosen and programs installed. */
-  programs(home: Home): Promise<Program[]>
+  /** Writes what its processes, which do not run yet, are configured by. Ports are chosen and programs installed. */
+  prepare(home: Home): Promise<void>
+  /** What to run. Throws when no ports were chosen. */
+  programs(home: Home): Program[]
   /** Asks for something that only a server in order answers. Throws while it is not. */
   probe(home: Home): Promise<void>
   /** Where and as whom to reach it, by the names of environment variables. */

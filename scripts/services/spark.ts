@@ -32,23 +32,26 @@ export const spark: Service = {
       await copyJars(jars, directory)
     })
   },
+  processes: () => 1,
   ports: () => ['spark'],
+  prepare: (home) => {
+    // What a server that was killed has left.
+    rmSync(join(home.folder('spark'), 'local'), { recursive: true, force: true })
+    return Promise.resolve()
+  },
   programs: (home) => {
-    const cwd = home.folder('spark')
-    const local = join(cwd, 'local')
-    // Left by a server that was killed.
-    rmSync(local, { recursive: true, force: true })
-    return Promise.resolve([
+    const cwd = join(home.directory, 'spark')
+    return [
       {
         name: 'spark',
         command: 'java',
-        args: [...MEMORY, ...MODULES, LOGGING, ...settings(home, local), '-cp', join(libraries(home), '*'), MAIN],
+        args: [...MEMORY, ...MODULES, LOGGING, ...settings(home), '-cp', join(libraries(home), '*'), MAIN],
         // Spark would ask the machine for its own name, and listen where that leads.
         env: { SPARK_LOCAL_IP: '127.0.0.1', SPARK_LOCAL_HOSTNAME: 'localhost' },
         cwd,
         log: join(cwd, 'spark.log'),
       },
-    ])
+    ]
   },
   // It listens when all else is up: its session, and the jars named by its extensions.
   probe: (home) =>
@@ -89,7 +92,7 @@ const MODULES = [
 ]
 
 /** Catalogs are settings of a session: who connects names its own. */
-function settings(home: Home, local: string): string[] {
+function settings(home: Home): string[] {
   return Object.entries({
     'spark.master': 'local[2]',
     'spark.app.name': 'millrace-services',
@@ -98,7 +101,7 @@ function settings(home: Home, local: string): string[] {
     'spark.driver.host': '127.0.0.1',
     'spark.driver.bindAddress': '127.0.0.1',
     'spark.ui.enabled': false,
-    'spark.local.dir': local,
+    'spark.local.dir': join(home.directory, 'spark', 'local'),
     'spark.sql.warehouse.dir': join(home.directory, 'spark', 'warehouse'),
     'spark.sql.extensions': 'org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions',
     'spark.sql.session.timeZone': 'UTC',

@@ -19,7 +19,15 @@ import { decodeValue, encodeValue } from './value.ts'
 export const SCRATCH = 'scratch'
 
 /**
- * A table of exactly these files of another, under its schema, field ids and partition specs, for an engine to read.
+ * The name of a column in scratch tables. Iceberg reserves names such as `_partition`, which streams have; names do not matter
+ * to those who know columns by their ids.
+ */
+export function scratchColumn(name: string): string {
+  return name.startsWith('_') ? `$${name}` : name
+}
+
+/**
+ * A table of exactly these files of another, under its field ids and partition specs, for an engine to read.
  * Nothing is copied and nothing is owned: dropping it leaves the files where they are.
  */
 export async function scratchInput(lake: Lake, table: LakeTable, files: readonly DataFile[]): Promise<LakeTable> {
@@ -47,7 +55,8 @@ export async function scratchOutput(lake: Lake, target: LakeTable, directory: st
 
 /** A table of an engine's own for what a step computes once and reads again; it goes with its files. */
 export function scratchKept(lake: Lake, fields: readonly Field[]): Promise<LakeTable> {
-  return lake.create(newId(lake, 'kept'), { fields, properties: WRITTEN })
+  const renamed = fields.map((field) => ({ ...field, name: scratchColumn(field.name) }))
+  return lake.create(newId(lake, 'kept'), { fields: renamed, properties: WRITTEN })
 }
 
 /**
@@ -126,7 +135,7 @@ function emptyLike(
     'last-updated-ms': lake.context.clock.now(),
     'last-column-id': metadata['last-column-id'],
     'current-schema-id': schema['schema-id'],
-    schemas: [schema],
+    schemas: [{ ...schema, fields: schema.fields.map((field) => ({ ...field, name: scratchColumn(field.name) })) }],
     'default-spec-id': metadata['default-spec-id'],
     'partition-specs': metadata['partition-specs'],
     'last-partition-id': metadata['last-partition-id'],
@@ -142,9 +151,10 @@ function emptyLike(
   }
 }
 
-/** Names, field ids and types of a table's columns, without what only Millrace knows of them. */
+/** Names in scratch tables, field ids and types of a table's columns, without what only Millrace knows of them. */
 function shapeOf(table: LakeTable): string {
-  return JSON.stringify(schemaToJson(table.fields, 0).fields)
+  const fields = table.fields.map((field) => ({ ...field, name: scratchColumn(field.name) }))
+  return JSON.stringify(schemaToJson(fields, 0).fields)
 }
 
 /**

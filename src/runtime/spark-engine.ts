@@ -5,7 +5,7 @@ import { SparkSession } from '../engine/spark/session.ts'
 import { shapeOf } from '../engine/spark/shape.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { Lake } from '../lake/lake.ts'
-import { adopt, scratchInput, scratchKept, scratchOutput, sweepScratch } from '../lake/scratch.ts'
+import { adopt, scratchColumn, scratchInput, scratchKept, scratchOutput, sweepScratch } from '../lake/scratch.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import type { Engine, EngineStep, QueryShape, Scalar } from './engine.ts'
@@ -104,8 +104,7 @@ class SparkStep implements EngineStep {
     const key = JSON.stringify([table.location, files.map((file) => file.path)])
     let input = this.#inputs.get(key)
     if (!input) this.#inputs.set(key, (input = this.#keepScratch(scratchInput(this.#lake, table, files))))
-    const name = tableName((await input).id)
-    return fileColumn === undefined ? name : `(SELECT *, _file AS ${SPARK.identifier(fileColumn)} FROM ${name})`
+    return relationOf(await input, table.fields, fileColumn)
   }
 
   async rows(sql: string): Promise<Record<string, Scalar>[]> {
@@ -122,14 +121,15 @@ class SparkStep implements EngineStep {
   }
 
   async keep(_name: string, sql: string): Promise<string> {
-    const kept = await this.#keepScratch(scratchKept(this.#lake, await this.describe(sql)))
-    await this.#insert(kept, sql)
-    return tableName(kept.id)
+    const fields = await this.describe(sql)
+    const kept = await this.#keepScratch(scratchKept(this.#lake, fields))
+    await this.#insert(kept, fields, sql)
+    return relationOf(kept, fields)
   }
 
   async write(table: LakeTable, sql: string, directory = dataDirectory(table)): Promise<DataFile[]> {
     const output = await this.#keepScratch(scratchOutput(this.#lake, table, directory))
-    await this.#insert(output, sql)
+    await this.#insert(output, table.fields, sql)
     return adopt(output, table)
   }
 
@@ -138,8 +138,9 @@ class SparkStep implements EngineStep {
     await Promise.allSettled(this.#scratch.map((table) => this.#lake.drop(table.id)))
   }
 
-  #insert(table: LakeTable, sql: string): Promise<void> {
-    return this.#session.execute(`INSERT INTO ${tableName(table.id)} BY NAME ${sql}`)
+  #insert(scratch: LakeTable, fields: readonly Pick<Field, 'name'>[], sql: string): Promise<void> {
+    const columns = fields.map(({ name }) => SPARK.identifier(name)).join(', ')
+    return this.#session.execute(`INSERT INTO ${tableName(scratch.id)} SELECT ${columns} FROM (${sql})`)
   }
 
   async #keepScratch(made: Promise<LakeTable>): Promise<LakeTable> {
@@ -147,4 +148,14 @@ class SparkStep implements EngineStep {
     this.#scratch.push(table)
     return table
   }
+}
+
+/** The columns of a scratch table under their own names. */
+function relationOf(scratch: LakeTable, fields: readonly Pick<Field, 'name'>[], fileColumn?: string): string {
+  const name = tableName(scratch.id)
+  if (fileColumn === undefined && fields.every((field) => scratchColumn(field.name) === field.name)) return name
+  const columns = fields.map((field) => [scratchColumn(field.name), field.name] as const)
+  const all = fileColumn === undefined ? columns : [...columns, ['_file', fileColumn] as const]
+  const list = all.map(([own, shown]) => `${SPARK.identifier(own)} AS ${SPARK.identifier(shown)}`)
+  return `(SELECT ${list.join(', ')} FROM ${name})`
 }

@@ -133,6 +133,9 @@ export function tableResponses(description: string, schema: SchemaName) {
   }
 }
 
+/** Of a URL that takes no parameters. */
+export const NO_PARAMETERS = { type: 'object', additionalProperties: false, properties: {} }
+
 /** The parameter that outdoes Accept. */
 export const FORMAT = {
   enum: ['json', 'csv', 'parquet'],

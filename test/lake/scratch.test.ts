@@ -49,6 +49,23 @@ test('an input has exactly the files it is given, under the ids of their table',
   expect(counted).toEqual({ n: given[0]!.records + given[1]!.records })
 })
 
+test('columns whose names Iceberg reserves have others in scratch tables, under their ids', async () => {
+  const [lake, duckdb] = [await openLake(), await openDuckdb()]
+  const table = await lake.create(
+    { namespace: 'processed', name: 's' },
+    { fields: fieldsOf({ a: t.int(), _partition: t.int() }) },
+  )
+  const output = await scratchOutput(lake, table, join(table.location, 'data'))
+  expect(output.fields).toMatchObject([
+    { id: 1, name: 'a' },
+    { id: 2, name: '$_partition' },
+  ])
+  await append(duckdb, output, `SELECT 1::INT AS a, 2::INT AS "$_partition"`)
+  const add = await adopt(output, table)
+  await table.commit({ operation: 'append', add, remove: [], summary: {} })
+  expect(await query(duckdb, `SELECT * FROM ${await relation(table)}`)).toEqual([{ a: 1, _partition: 2 }])
+})
+
 test('an input of no files has no rows', async () => {
   const lake = await openLake()
   const input = await scratchInput(lake, await days(lake), [])

@@ -14,6 +14,7 @@ import { livePaths, openLake } from '../lake/support/lake.ts'
 
 const ALL = {
   id: t.long(),
+  _partition: t.int(),
   i: t.int().nullable(),
   d: t.double().nullable(),
   b: t.boolean().nullable(),
@@ -29,13 +30,13 @@ const ALL = {
 }
 
 const ALL_ROWS = `SELECT * FROM (VALUES
-  (1::BIGINT, 7::INT, -0.5::DOUBLE, true, 'é😀 ''\\n', DATE '1969-12-31', TIMESTAMP '2026-01-02 03:04:05.678901', 12.50::DECIMAL(12, 2),
+  (1::BIGINT, 0::INT, 7::INT, -0.5::DOUBLE, true, 'é😀 ''\\n', DATE '1969-12-31', TIMESTAMP '2026-01-02 03:04:05.678901', 12.50::DECIMAL(12, 2),
     12345678901234567890.0123456789::DECIMAL(38, 10), '{"a": 1}', ['p', NULL, 'q'], {'x': 1.5::DOUBLE, label: 'l'}, [{'x': 1::INT}, {'x': NULL}]),
-  (9007199254740993::BIGINT, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
-  ('-9223372036854775808'::BIGINT, '-2147483648'::INT, 'nan'::DOUBLE, false, '', DATE '9999-12-31', TIMESTAMP '1969-12-31 23:59:59.999999',
+  (9007199254740993::BIGINT, 1::INT, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+  ('-9223372036854775808'::BIGINT, 2, '-2147483648'::INT, 'nan'::DOUBLE, false, '', DATE '9999-12-31', TIMESTAMP '1969-12-31 23:59:59.999999',
     -0.01::DECIMAL(12, 2), -1::DECIMAL(38, 10), 'null', [], {'x': NULL, label: NULL}, []),
-  (4::BIGINT, 0::INT, -0.0::DOUBLE, false, 'x', DATE '0001-01-01', TIMESTAMP '0001-01-01 00:00:00', 0, 0, '[]', [''], {'x': 'inf'::DOUBLE, label: ''}, [{'x': 0::INT}])
-) v(id, i, d, b, s, day, "at", n, wide, j, tags, point, points)`
+  (4::BIGINT, 3::INT, 0::INT, -0.0::DOUBLE, false, 'x', DATE '0001-01-01', TIMESTAMP '0001-01-01 00:00:00', 0, 0, '[]', [''], {'x': 'inf'::DOUBLE, label: ''}, [{'x': 0::INT}])
+) v(id, _partition, i, d, b, s, day, "at", n, wide, j, tags, point, points)`
 
 /** What every engine of derived tables must do. `open` gives one over a lake; it is closed by who gave it. */
 export function engineConformance(name: string, open: (lake: Lake) => Promise<Engine>): void {
@@ -169,8 +170,11 @@ export function engineConformance(name: string, open: (lake: Lake) => Promise<En
       const { lake, engine } = await made({ a: t.int() })
       let kept = ''
       await engine.step(async (step) => {
-        kept = await step.keep('drawn', 'SELECT random() AS x')
-        const [once, again] = [await step.rows(`SELECT x FROM ${kept}`), await step.rows(`SELECT x FROM ${kept}`)]
+        kept = await step.keep('drawn', 'SELECT random() AS x, 1 AS _offset')
+        const [once, again] = [
+          await step.rows(`SELECT * FROM ${kept}`),
+          await step.rows(`SELECT x, _offset FROM ${kept}`),
+        ]
         expect(once).toEqual(again)
       })
       await expect(engine.step((step) => step.rows(`SELECT * FROM ${kept}`))).rejects.toMatchObject({ code: 'bad-sql' })

@@ -68,7 +68,7 @@ export class KafkaPartition implements PartitionLog {
     this.#end = end
     this.#producer = new PartitionProducer({
       ...options,
-      onAcknowledged: (to) => (this.#end = Math.max(this.#end, to)),
+      onAcknowledged: (to) => this.#grow(to),
     })
     this.#keyed = new KeyedAppends({
       stream: place.stream,

@@ -8,17 +8,21 @@ test('whatever is declared, however input comes: Spark gives the rows of one bul
   const seeds = Number(process.env['PIPELINES'] ?? 4)
   const first = Number(process.env['PIPELINES_FROM'] ?? (Date.now() % 1_000_000) * 1_000)
   console.log(`PIPELINES=${seeds} PIPELINES_FROM=${first}`)
-  let rows = 0
-  for (let seed = first; seed < first + seeds; seed++) {
-    const engines: SparkEngine[] = []
-    const open = (lake: Lake) => {
-      engines.push(new SparkEngine({ lake, url: sparkUrl(), catalog: { directory: lake.root } }))
-      return engines.at(-1)!
+  const engines: SparkEngine[] = []
+  const over = (lake: Lake) => {
+    const engine = new SparkEngine({ lake, url: sparkUrl(), catalog: { directory: lake.root } })
+    engines.push(engine)
+    return engine
+  }
+  try {
+    let rows = 0
+    for (let seed = first; seed < first + seeds; seed++) {
+      rows += await runPipeline(seed, over).catch((error: unknown) => {
+        throw new Error(`seed ${seed} (PIPELINES=1 PIPELINES_FROM=${seed})`, { cause: error })
+      })
     }
-    rows += await runPipeline(seed, open).catch((error: unknown) => {
-      throw new Error(`seed ${seed} (PIPELINES=1 PIPELINES_FROM=${seed})`, { cause: error })
-    })
+    expect(rows).toBeGreaterThan(seeds * 10)
+  } finally {
     for (const engine of engines) await engine.close()
   }
-  expect(rows).toBeGreaterThan(seeds * 10)
 }, 1_200_000)
