@@ -46,8 +46,8 @@ test('a server that was killed and came back: what ran is told as lost, what fol
 test('Spark is killed in the middle of steps: nothing is lost, nothing is there twice', async () => {
   const server = await SparkServer.start()
   const orders = stream('orders', {
-    columns: { id: t.int(), country: t.string(), at: t.timestamp() },
-    time: 'at',
+    columns: { id: t.int(), country: t.string(), ts: t.timestamp() },
+    time: 'ts',
     unique: ['id'],
   })
   const byDay = table('by_day', {
@@ -55,7 +55,7 @@ test('Spark is killed in the middle of steps: nothing is lost, nothing is there 
     sql: sql`select country, count(*) as n, sum(id) as ids from ${orders} group by country`,
     checks: [check.unique(['day', 'country'])],
   })
-  const latest = table('latest', { key: 'country', version: 'id', sql: sql`select country, id, at from ${orders}` })
+  const latest = table('latest', { key: 'country', version: 'id', sql: sql`select country, id, ts from ${orders}` })
   const whole = table('whole', { sql: sql`select country, count(*) as n from ${orders} group by country` })
   const home = await Home.make()
   const directory = join(home.dataDirectory, 'lake')
@@ -88,7 +88,7 @@ test('Spark is killed in the middle of steps: nothing is lost, nothing is there 
   await same('SELECT country, n FROM {whole}', 'SELECT country, count(*) FROM {orders} GROUP BY country')
   await same(
     'SELECT day::DATE, country, n, ids FROM {by_day}',
-    'SELECT "at"::DATE, country, count(*), sum(id) FROM {orders} GROUP BY ALL',
+    'SELECT ts::DATE, country, count(*), sum(id) FROM {orders} GROUP BY ALL',
   )
   await same('SELECT country, id FROM {latest}', 'SELECT country, max(id) FROM {orders} GROUP BY country')
   expect(await query(runtime, 'SELECT sum(n)::INT AS n FROM {whole}')).toEqual([{ n: id }])
