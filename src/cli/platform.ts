@@ -57,7 +57,7 @@ export class RuntimePlatform implements Platform {
   }
 
   streamNames(): readonly string[] {
-    return [...this.#runtime.streams.keys()]
+    return this.#runtime.project.order.filter(({ kind }) => kind === 'stream').map(({ name }) => name)
   }
 
   relationNames(): readonly string[] {
@@ -90,9 +90,7 @@ export class RuntimePlatform implements Platform {
   }
 
   async quarantine(name: string): Promise<Relation> {
-    const table = this.#runtime.tables.get(name)
-    const { quarantine } = table?.table.transform ? table : this.#runtime.stream(name)
-    return quarantineRelation(name, quarantine, this.#lake)
+    return quarantineRelation(name, await this.#runtime.quarantineOf(name), this.#lake)
   }
 
   changes(name: string): DatasetChanges {

@@ -1,12 +1,11 @@
-import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
+import { type MillraceError, asMillraceError, assert } from '../base/errors.ts'
 import { Bell } from '../base/bell.ts'
 import type { Clock } from '../base/clock.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { Commit, LakeTable, Snapshot } from '../lake/table.ts'
-import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.ts'
-import { routeLines } from '../log/route.ts'
+import type { PartitionLog, Segment, StreamLog } from '../log/log.ts'
 import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
@@ -54,8 +53,6 @@ export interface StreamRunnerOptions {
 export interface StreamLimits {
   /** Longest time between a gated batch and its commit while busy, ms. */
   readonly commitIntervalMs: number
-  /** Acknowledged, uncommitted bytes over which appends are refused. */
-  readonly backlogBytes: number
   /** A stream at rest for this long commits at once, ms. */
   readonly quietMs: number
   /** Shortest time between two micro-batches of a lane, ms: bounds the number of segments. */
@@ -122,7 +119,6 @@ export class StreamRunner {
   #lastLandedMs = -Infinity
   /** When each partition's last record came, or the stream was opened. */
   readonly #lastRecordMs: number[]
-  #nextPartition = 0
   #paused = false
   /** A window waits for what has landed. */
   #urgent = false
@@ -236,42 +232,10 @@ export class StreamRunner {
     )
   }
 
-  /** Makes records durable. Throws unavailable/backlog-full over the bound, and whatever ended the stream. */
-  async append(batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
-    if (this.failure) throw this.failure
-    const { log, limits, stream } = this.#options
-    const backlog = log.partitions.reduce((sum, partition) => sum + partition.backlogBytes, 0)
-    if (backlog > limits.backlogBytes) {
-      throw new MillraceError(
-        'unavailable',
-        'backlog-full',
-        `Stream '${stream.name}' has ${backlog} bytes waiting to be processed, over its bound of ${limits.backlogBytes}.`,
-        {
-          hint: 'Send again after the time in Retry-After; nothing of this request was kept.',
-          context: { dataset: stream.name },
-        },
-      )
-    }
-    if (log.partitions.length === 1) return this.#appendTo(log.partitions[0]!, batch)
-    if (stream.key.length === 0) {
-      this.#nextPartition = (this.#nextPartition + 1) % log.partitions.length
-      return this.#appendTo(log.partitions[this.#nextPartition]!, batch)
-    }
-    const lines = [batch.lines].flat().map((part) => Buffer.from(part.buffer, part.byteOffset, part.byteLength))
-    const parts = routeLines({ lines, records: batch.records }, stream.key, log.partitions.length)
-    const results = await Promise.all(
-      parts.map((part) =>
-        this.#appendTo(log.partitions[part.partition]!, { ...batch, lines: part.lines, records: part.records }),
-      ),
-    )
-    return { received: batch.records, repeated: results.every((result) => result.repeated) }
-  }
-
-  async #appendTo(partition: PartitionLog, batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
-    const { repeated } = await partition.append(batch)
-    this.#lastRecordMs[partition.partition] = this.#options.clock.monotonic()
+  /** Records have come to a partition. */
+  grown(partition: number): void {
+    this.#lastRecordMs[partition] = this.#options.clock.monotonic()
     this.#bell.ring()
-    return { received: batch.records, repeated }
   }
 
   /** Starts the lanes. */

@@ -10,6 +10,7 @@ const RANKS: Readonly<Record<string, number>> = {
   log: 2,
   lake: 2,
   engine: 2,
+  state: 2,
   quality: 3,
   connectors: 3,
   runtime: 4,
@@ -72,6 +73,8 @@ test('the domain sees neither the engine nor the web server', () => {
       /^(?:engine\/duckdb|serving\/sandbox)\/|^quality\/verdict\.ts$|^connectors\/files\/parquet\.ts$|^runtime\/(?:lane-worker|partitioned|refused)\.ts$/,
     fastify: /^serving\//,
     avsc: /^lake\//,
+    kysely: /^state\//,
+    pg: /^state\/postgres\.ts$/,
   }
   const wrong = files.flatMap((path) =>
     Object.entries(allowed)

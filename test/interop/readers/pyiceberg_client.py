@@ -24,14 +24,12 @@ def rows_of(table, rows):
 
 
 def retried(change, load):
-    """PyIceberg leaves conflicts to its caller."""
-    conflicts = 0
+    """PyIceberg tries again itself, a few times."""
     while True:
         try:
-            change(load())
-            return conflicts
+            return change(load())
         except CommitFailedException:
-            conflicts += 1
+            pass
 
 
 def namespaces(_):
@@ -83,14 +81,19 @@ def create_foreign_types(request):
 
 
 def append(request):
-    table = catalog.load_table(request["table"])
     for rows in request["batches"]:
-        table = catalog.load_table(request["table"])
-        data = rows_of(table, rows)
-        request["conflicts"] = request.get("conflicts", 0) + retried(
-            lambda t: t.append(data), lambda: catalog.load_table(request["table"])
-        )
-    return {"conflicts": request.get("conflicts", 0)}
+        data = rows_of(catalog.load_table(request["table"]), rows)
+        retried(lambda t: t.append(data), lambda: catalog.load_table(request["table"]))
+    return {}
+
+
+def append_copies(request):
+    """Appends the first row of a table once for each value, with the value in a column."""
+    table = catalog.load_table(request["table"])
+    first = table.scan().to_arrow().to_pylist()[0]
+    data = rows_of(table, [{**first, request["column"]: value} for value in request["values"]])
+    retried(lambda t: t.append(data), lambda: catalog.load_table(request["table"]))
+    return {}
 
 
 def overwrite(request):

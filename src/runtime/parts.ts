@@ -1,0 +1,65 @@
+import { join } from 'node:path'
+import type { Clock } from '../base/clock.ts'
+import type { MillraceError } from '../base/errors.ts'
+import { Lake } from '../lake/lake.ts'
+import { openLocalLog } from '../log/local/open.ts'
+import type { StreamLog } from '../log/log.ts'
+import type { Stream } from '../project/stream.ts'
+import type { Disk } from '../storage/disk.ts'
+import type { Engine } from './engine.ts'
+import type { Role } from './role.ts'
+
+/** What a project runs on: what differs between a laptop and a cluster. */
+export interface Parts {
+  readonly lake: Lake
+  /** Opens the log of a stream, making it when there is none. Errors: those of the log. */
+  openLog(stream: Stream, events: LogEvents): Promise<StreamLog>
+  /** What computes derived tables; without it DuckDB in this process. */
+  readonly engine?: Engine
+  /** Which datasets are this process's; without it all are. */
+  readonly ownership?: Ownership
+}
+
+/** Divides the datasets of a project among the processes of a role: each dataset has one that commits to it. */
+export interface Ownership {
+  /** From now on takes a share of the named datasets, and gives up what others shall have. `give` resolves when nothing more is committed. */
+  start(
+    role: Role,
+    names: readonly string[],
+    duties: { take(name: string): Promise<void>; give(name: string): Promise<void> },
+  ): void
+  /** Gives everything up. */
+  stop(): Promise<void>
+}
+
+export interface LogEvents {
+  /** Called once, when nothing will be acknowledged any more. The process should end. */
+  onFatal(error: MillraceError): void
+  /** Records have come to a partition: from here, or from another process. */
+  onGrown(partition: number): void
+}
+
+/** Log and lake in a directory of this machine. */
+export function embeddedParts({
+  dataDirectory,
+  disk,
+  clock,
+}: {
+  readonly dataDirectory: string
+  readonly disk: Disk
+  readonly clock: Clock
+}): Parts {
+  return {
+    lake: new Lake({ root: join(dataDirectory, 'lake'), disk, clock }),
+    openLog: (stream, { onFatal, onGrown }) =>
+      openLocalLog({
+        directory: join(dataDirectory, 'log', stream.name),
+        stream: stream.name,
+        partitions: stream.partitions,
+        disk,
+        clock,
+        onFatal,
+        onGrown,
+      }),
+  }
+}
