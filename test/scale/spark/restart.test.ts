@@ -58,11 +58,10 @@ test('Spark is killed in the middle of steps: nothing is lost, nothing is there 
   const latest = table('latest', { key: 'country', version: 'id', sql: sql`select country, id, ts from ${orders}` })
   const whole = table('whole', { sql: sql`select country, count(*) as n from ${orders} group by country` })
   const home = await Home.make()
-  const directory = join(home.dataDirectory, 'lake')
-  const lake = new Lake({ root: directory })
-  const engine = new SparkEngine({ lake, url: server.url, catalog: { directory } })
-  await engine.check()
-  const runtime = await home.open([orders, byDay, latest, whole], { engine })
+  let engine: SparkEngine | undefined
+  const runtime = await home.open([orders, byDay, latest, whole], {
+    engine: (lake) => (engine = new SparkEngine({ lake, url: server.url, catalog: { directory: lake.root } })),
+  })
 
   let id = 0
   for (const killAfterMs of [100, 600, 1_500]) {
@@ -92,6 +91,6 @@ test('Spark is killed in the middle of steps: nothing is lost, nothing is there 
   )
   await same('SELECT country, id FROM {latest}', 'SELECT country, max(id) FROM {orders} GROUP BY country')
   expect(await query(runtime, 'SELECT sum(n)::INT AS n FROM {whole}')).toEqual([{ n: id }])
-  expect((await lake.list()).filter(({ namespace }) => namespace === SCRATCH)).toEqual([])
-  await engine.close()
+  expect(await new Lake({ root: join(home.dataDirectory, 'lake') }).list(SCRATCH)).toEqual([])
+  await engine!.close()
 })
