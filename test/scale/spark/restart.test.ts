@@ -68,7 +68,7 @@ test('Spark is killed in the middle of steps: nothing is lost, nothing is there 
     const batch = Array.from({ length: 200 }, () => ({
       id: ++id,
       country: ['de', 'fr', 'it'][id % 3],
-      at: new Date(Date.UTC(2026, 0, 1 + (id % 4), id % 24)).toISOString(),
+      ts: new Date(Date.UTC(2026, 0, 1 + (id % 4), id % 24)).toISOString(),
     }))
     await send(runtime, 'orders', batch)
     const settled = runtime.settle()
@@ -80,6 +80,7 @@ test('Spark is killed in the middle of steps: nothing is lost, nothing is there 
   }
   await runtime.settle()
 
+  expect(await query(runtime, 'SELECT count(*)::INT AS n FROM {orders}')).toEqual([{ n: id }])
   const same = async (actual: string, expected: string): Promise<void> => {
     expect(await query(runtime, `(${actual}) EXCEPT ALL (${expected})`)).toEqual([])
     expect(await query(runtime, `(${expected}) EXCEPT ALL (${actual})`)).toEqual([])
