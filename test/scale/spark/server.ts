@@ -4,6 +4,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { assert, onTestFinished } from 'vitest'
 
+const JAVA = 'java'
+
 /** What spark-submit adds for Java 17 and later. */
 const OPENED = [
   'lang',
@@ -57,7 +59,7 @@ export class SparkServer {
       ...this.#settings,
     }
     const started = spawn(
-      'java',
+      JAVA,
       [
         '-Xmx1g',
         '--add-modules=jdk.incubator.vector',
@@ -79,8 +81,8 @@ export class SparkServer {
         log = (log + chunk.toString()).slice(-20_000)
         if (/Spark Connect server started at/.test(log)) resolve()
       }
-      started.stdout!.on('data', read)
-      started.stderr!.on('data', read)
+      started.stdout.on('data', read)
+      started.stderr.on('data', read)
       started.once('exit', (code) => reject(new Error(`Spark ended (${code}):\n${log}`)))
     })
   }
