@@ -7,6 +7,7 @@ import type { StreamLog } from '../log/log.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Disk } from '../storage/disk.ts'
 import type { Engine } from './engine.ts'
+import type { HandlerPlaces } from './handler-places.ts'
 import type { Role } from './role.ts'
 
 /** What a project runs on: what differs between a laptop and a cluster. */
@@ -16,7 +17,9 @@ export interface Parts {
   openLog(stream: Stream, events: LogEvents): Promise<StreamLog>
   /** What computes derived tables; without it DuckDB in this process. */
   readonly engine?: Engine
-  /** Which datasets are this process's; without it all are. */
+  /** Where it is kept how far handlers are; without it in the data directory. */
+  readonly handlerPlaces?: HandlerPlaces
+  /** Which work is this process's; without it all is. */
   readonly ownership?: Ownership
 }
 

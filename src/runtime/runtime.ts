@@ -7,6 +7,7 @@ import type { LakeTable } from '../lake/table.ts'
 import type { RecordBatch, StreamLog } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { eventTimeOf, timeColumn } from '../project/event-time.ts'
+import type { Handler } from '../project/handler.ts'
 import { type Project, refusesRows } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
@@ -20,7 +21,7 @@ import type { LoadProgress, LoadReport } from './file-loader.ts'
 import { Follower } from './follower.ts'
 import { FunctionPool } from './function-pool.ts'
 import { Gates } from './gates.ts'
-import { HandlerPlaces } from './handler-places.ts'
+import { HandlerFiles } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
 import { Inlet, type Received } from './inlet.ts'
 import { Lanes } from './lanes.ts'
@@ -169,10 +170,10 @@ export class Runtime {
       onFailed: ({ stream }, error) =>
         this.scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
     })
-    this.handlers = new Handlers(this.roles.has('schedule') ? project.handlers.values() : [], {
+    this.handlers = new Handlers({
       changes: this.changes,
       publications: this.publications,
-      places: new HandlerPlaces(disk, dataDirectory),
+      places: this.#parts.handlerPlaces ?? new HandlerFiles(disk, dataDirectory),
       clock,
     })
   }
@@ -212,7 +213,7 @@ export class Runtime {
     for (const dataset of this.#duties())
       if (dataset.kind === 'stream') await this.#openStream(dataset, ownership ? [] : undefined)
       else if (!ownership) await this.#takeTable(dataset)
-    await this.handlers.open()
+    if (!ownership) for (const handler of this.#handlers()) await this.handlers.take(handler)
   }
 
   async #openTable(dataset: Dataset): Promise<void> {
@@ -233,6 +234,11 @@ export class Runtime {
   /** What this process may be the one to commit to. */
   #duties(): Dataset[] {
     return this.project.order.filter(({ kind }) => this.roles.has(kind === 'stream' ? 'process' : 'schedule'))
+  }
+
+  /** Handlers that this process may be the one to call. */
+  #handlers(): Handler[] {
+    return this.roles.has('schedule') ? [...this.project.handlers.values()] : []
   }
 
   /** Opens the runner of a stream, with all partitions unless told. */
@@ -385,6 +391,7 @@ export class Runtime {
         runner.log.partitions.map(({ partition }) => [`${name}/${partition}`, { runner, partition }] as const),
       ),
     )
+    const handlers = new Map(this.#handlers().map((handler) => [`on ${handler.name}`, handler]))
     const tables = new Map(
       this.#duties().flatMap((dataset) => (dataset.kind === 'table' ? [[dataset.name, dataset]] : [])),
     )
@@ -395,11 +402,22 @@ export class Runtime {
         give: (item) => partitions.get(item)!.runner.disown(partitions.get(item)!.partition),
         lose: (item) => partitions.get(item)!.runner.lose(partitions.get(item)!.partition),
       })
-    if (tables.size > 0)
-      ownership.start('schedule', [...tables.keys()], {
-        take: (item) => this.#takeTable(tables.get(item)!),
-        give: (item) => this.#giveTable(tables.get(item)!),
-        lose: (item) => void this.tables.delete(item),
+    if (tables.size + handlers.size > 0)
+      ownership.start('schedule', [...tables.keys(), ...handlers.keys()], {
+        take: async (item) => {
+          const handler = handlers.get(item)
+          if (handler) (await this.handlers.take(handler)).start()
+          else await this.#takeTable(tables.get(item)!)
+        },
+        give: (item) => {
+          const handler = handlers.get(item)
+          return handler ? this.handlers.give(handler) : this.#giveTable(tables.get(item)!)
+        },
+        lose: (item) => {
+          const handler = handlers.get(item)
+          if (handler) void this.handlers.give(handler)
+          else this.tables.delete(item)
+        },
       })
   }
 
