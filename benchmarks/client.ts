@@ -46,7 +46,13 @@ async function work(): Promise<void> {
   connection.close()
 }
 
-await Promise.all(Array.from({ length: Number(connectionsText) }, work))
+try {
+  await Promise.all(Array.from({ length: Number(connectionsText) }, work))
+} catch (error) {
+  // The report says so: a server may be killed on purpose.
+  console.log(JSON.stringify({ error: String(error) }))
+  process.exit(1)
+}
 latencies.sort((a, b) => a - b)
 const at = (q: number) => latencies[Math.min(latencies.length - 1, Math.floor(q * latencies.length))]!
 const { user, system } = process.cpuUsage()

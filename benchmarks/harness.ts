@@ -145,8 +145,9 @@ export async function runProgram(file: string, ...args: (string | number)[]): Pr
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => (output += String(chunk)))
   const [code] = (await once(child, 'close')) as [number]
-  if (code !== 0) throw new Error(`${file} ended with ${code}`)
-  return JSON.parse(output.trim().split('\n').at(-1)!)
+  const report = JSON.parse(output.trim().split('\n').at(-1) || '{}') as { error?: string }
+  if (code !== 0) throw new Error(`${file} ended with ${code}: ${report.error ?? 'see above'}`)
+  return report
 }
 
 const COLUMNS = `{event_id: 'VARCHAR', user_id: 'VARCHAR', page: 'VARCHAR', action: 'VARCHAR', "at": 'TIMESTAMP', duration_ms: 'INTEGER', price: 'DECIMAL(10,2)', ref: 'VARCHAR'}`

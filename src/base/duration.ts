@@ -36,11 +36,16 @@ export function durationMs(text: Duration, where: string): number {
   })
 }
 
-/** Milliseconds as people read them: `850 ms`, `2.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+/** Milliseconds as people read them: `850 ms`, `2.4 s`, `3 min 20 s`, `5 min`, `2 h 5 min`, `3 d 4 h`. */
 export function formatMs(ms: number): string {
-  if (ms < 1_000) return `${Math.round(ms)} ms`
-  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`
-  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1_000)} s`
-  if (ms < 86_400_000) return `${Math.floor(ms / 3_600_000)} h ${Math.round((ms % 3_600_000) / 60_000)} min`
-  return `${Math.floor(ms / 86_400_000)} d ${Math.round((ms % 86_400_000) / 3_600_000)} h`
+  if (ms < 999.5) return `${Math.round(ms)} ms`
+  if (ms < 59_950) return `${(ms / 1_000).toFixed(1)} s`
+  if (ms < 3_599_500) return inTwo(Math.round(ms / 1_000), 60, 'min', 's')
+  if (ms < 86_370_000) return inTwo(Math.round(ms / 60_000), 60, 'h', 'min')
+  return inTwo(Math.round(ms / 3_600_000), 24, 'd', 'h')
+}
+
+function inTwo(count: number, size: number, large: string, small: string): string {
+  const rest = count % size
+  return `${Math.floor(count / size)} ${large}${rest === 0 ? '' : ` ${rest} ${small}`}`
 }

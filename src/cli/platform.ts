@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { IdentifiedField } from '../project/columns.ts'
 import { refusesRows } from '../project/project.ts'
 import { assignIds } from '../lake/schema.ts'
@@ -57,7 +56,7 @@ export class RuntimePlatform implements Platform {
   }
 
   streamNames(): readonly string[] {
-    return [...this.#runtime.streams.keys()]
+    return this.#runtime.project.order.filter(({ kind }) => kind === 'stream').map(({ name }) => name)
   }
 
   relationNames(): readonly string[] {
@@ -90,9 +89,7 @@ export class RuntimePlatform implements Platform {
   }
 
   async quarantine(name: string): Promise<Relation> {
-    const table = this.#runtime.tables.get(name)
-    const { quarantine } = table?.table.transform ? table : this.#runtime.stream(name)
-    return quarantineRelation(name, quarantine, this.#lake)
+    return quarantineRelation(name, await this.#runtime.quarantineOf(name), this.#lake)
   }
 
   changes(name: string): DatasetChanges {
@@ -108,7 +105,7 @@ export class RuntimePlatform implements Platform {
   }
 
   get #lake(): string {
-    return join(this.#runtime.options.dataDirectory, 'lake')
+    return this.#runtime.warehouse.lake.root
   }
 }
 

@@ -1,8 +1,6 @@
 import type { Unit } from '../base/interval.ts'
 import type { ColumnType } from '../project/columns.ts'
-
-/** The engines that compute tables. */
-export type EngineName = 'duckdb' | 'spark'
+import type { EngineName } from '../project/sql.ts'
 
 /**
  * How an engine writes what Millrace generates: one emitter per engine. What both write alike (casts, joins, `IS NOT DISTINCT

@@ -46,16 +46,17 @@ export async function prepareCommit(view: TableView, change: Commit, context: Co
   const sequenceNumber = metadata['last-sequence-number'] + 1n
   const removal = await removeFiles(listed, new Set(change.remove), view, context)
   const drafts = removal.drafts
-  const added = change.add.map((file): ManifestEntry => {
-    return {
+  // Files of another table with the same specs keep theirs.
+  for (const [specId, files] of Map.groupBy(change.add, (file) => file.specId ?? view.defaultSpec.id)) {
+    const added = files.map((file): ManifestEntry => ({
       status: 'added',
       snapshotId: context.snapshotId,
       sequenceNumber: undefined,
       fileSequenceNumber: undefined,
       file,
-    }
-  })
-  draft(drafts, view.defaultSpec.id).unshift(...added)
+    }))
+    draft(drafts, specId).unshift(...added)
+  }
   const kept = await mergeManifests(removal.kept, drafts, view, context)
   const written = writeDrafts(drafts, sequenceNumber, view, context)
 

@@ -170,6 +170,12 @@ export function withRef(metadata: TableMetadata, ref: string, id: bigint | undef
   }
 }
 
+/** The log of main since its last expired entry: it must not tell of times it no longer knows (Iceberg spec). */
+export function logWithout(log: NonNullable<TableMetadata['snapshot-log']>, keep: ReadonlySet<bigint>): typeof log {
+  const gone = log.findLastIndex((entry) => !keep.has(entry['snapshot-id']))
+  return log.slice(gone + 1)
+}
+
 /** A snapshot as the rest of Millrace sees it. */
 export function toSnapshot(json: SnapshotJson): Snapshot {
   const { operation, ...summary } = json.summary

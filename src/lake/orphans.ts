@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { formatMs } from '../base/duration.ts'
 import type { Disk } from '../storage/disk.ts'
+import { normalLocation } from './location.ts'
 import { dataPaths, manifestsOf } from './reachable.ts'
 import { keptVersions } from './table.ts'
 import type { LakeTable } from './table.ts'
@@ -37,7 +38,7 @@ export async function removeOrphans(table: LakeTable, olderThanMs: number): Prom
   const { view } = table
   const snapshots = view.metadata.snapshots ?? []
   const lists = await manifestsOf(manifests, snapshots)
-  const needed = new Set([...snapshots.map((snapshot) => snapshot['manifest-list']), ...lists.keys()])
+  const needed = new Set([...snapshots.map((snapshot) => normalLocation(snapshot['manifest-list'])), ...lists.keys()])
   for await (const path of dataPaths(manifests, lists.values(), view, 'live')) needed.add(path)
   const kept = keptVersions(view.metadata) ?? view.version
   const isVersion = (path: string): boolean => {

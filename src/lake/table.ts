@@ -11,6 +11,7 @@ import type { DataFile } from './data-file.ts'
 import { evolveFields } from './evolution.ts'
 import { bindFilter, mayMatchFile, mayMatchManifest } from './filter.ts'
 import type { FileFilter } from './filter.ts'
+import { normalLocation } from './location.ts'
 import { liveFiles } from './manifest-list.ts'
 import { TableView } from './manifests.ts'
 import type { Manifests } from './manifests.ts'
@@ -358,7 +359,7 @@ export class LakeTable {
 export async function readView(versions: Versions, version: number, location: string): Promise<TableView> {
   const path = versions.path(version)
   const metadata = parseMetadata((await versions.read(version)).toString('utf8'), path)
-  const recorded = metadata.location.replace(/^file:(\/\/)?/, '').replace(/\/$/, '')
+  const recorded = normalLocation(metadata.location).replace(/\/$/, '')
   if (recorded !== location) {
     throw new MillraceError(
       'invalid',

@@ -45,22 +45,40 @@ export function routeLines(batch: RecordLines, keyColumns: readonly string[], pa
  * log's format (docs/formats/log.md): what is stored was routed by it.
  */
 export function partitionOf(values: readonly unknown[], partitions: number): number {
-  return mix(fnv1a(values.map(keyText).join('\u001f'))) % partitions
+  return mix(fnv1a(keyOf(values))) % partitions
+}
+
+function keyOf(values: readonly unknown[]): string {
+  return values.map(keyText).join('\u001f')
+}
+
+/** The text that partitions are chosen by, of each record; undefined for one that is not a JSON object or has none of the columns. */
+export function keysOfLines(lines: Buffer, keyColumns: readonly string[]): (Buffer | undefined)[] {
+  const keys: (Buffer | undefined)[] = []
+  forEachLine(lines, (_, from, to) => {
+    const values = keyValues(lines.toString('utf8', from, to - 1), keyColumns)
+    const isKeyed = values?.some((value) => value !== undefined && value !== null)
+    keys.push(isKeyed ? Buffer.from(keyOf(values!)) : undefined)
+  })
+  return keys
 }
 
 function partitionOfLine(line: string, keyColumns: readonly string[], partitions: number): number {
+  const values = keyValues(line, keyColumns)
+  return values === undefined ? 0 : partitionOf(values, partitions)
+}
+
+/** Values of the key columns; undefined for a line that is not a JSON object. */
+function keyValues(line: string, keyColumns: readonly string[]): unknown[] | undefined {
   let value: unknown
   try {
     value = JSON.parse(line)
   } catch {
-    return 0
+    return undefined
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 0
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
   const row = value as Record<string, unknown>
-  return partitionOf(
-    keyColumns.map((column) => (Object.hasOwn(row, column) ? row[column] : undefined)),
-    partitions,
-  )
+  return keyColumns.map((column) => (Object.hasOwn(row, column) ? row[column] : undefined))
 }
 
 function keyText(value: unknown): string {

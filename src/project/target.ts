@@ -6,26 +6,38 @@ export interface Target {
   /** Where records wait to be processed. Embedded: files under the data directory. */
   log?: KafkaLog
   /** Where tables are. Embedded: files under the data directory. */
-  lake?: S3Lake
+  lake?: S3Lake | DirectoryLake
   /** What computes tables. Embedded: DuckDB in this process. */
   engine?: SparkEngine
   /** Leases, idempotency keys, places of handlers, run history. Embedded: SQLite under the data directory. */
   state?: PostgresState
 }
 
-/** Apache Kafka 3.7 or newer; a topic for each stream. */
+/** Apache Kafka; a topic for each stream. */
 export interface KafkaLog {
   kind: 'kafka'
-  /** `host:port` of some brokers. */
+  /** `host:port` of one broker or several; the others are learnt from them. */
   brokers: readonly string[]
+  /** What brokers call this client in their logs. Default 'millrace'. */
   clientId?: string
-  /** TLS; with the certificate authority's certificate (PEM) when it is not a public one. */
-  tls?: boolean | { ca?: string }
+  /** TLS: true for the system's certificates, or PEM texts. */
+  tls?: boolean | { ca?: string; cert?: string; key?: string }
   sasl?: { mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'; username: string; password: string }
-  /** Copies of topics that are made. Default 3, or as many as there are brokers. */
+  /** Copies of topics that Millrace makes. Default: the cluster's own. */
   replication?: number
-  /** Before the names of topics. Default: none. */
+  /** A stream's topic is this and its name. Default: the project's name and a dot. */
   topicPrefix?: string
+  /** How long brokers keep records, processed or not, as '30 days'. Default: until Millrace removes them. */
+  retention?: string
+  /** How records are compressed on their way and in the topic. Default 'zstd'. */
+  compression?: 'none' | 'lz4' | 'zstd'
+}
+
+/** A directory that all processes see at the same path, on a file system with hard links. */
+export interface DirectoryLake {
+  kind: 'directory'
+  /** Absolute. */
+  path: string
 }
 
 /** A bucket that honours conditional writes (`If-None-Match`). */

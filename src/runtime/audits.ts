@@ -30,3 +30,15 @@ export async function runAudits(dataset: Dataset, run: AuditRun): Promise<AuditR
     }),
   )
 }
+
+/** Whether a dataset has checks that run over what is committed. */
+export function hasAudits(dataset: Dataset): boolean {
+  return dataset.checks.some((check) => check.on === 'dataset')
+}
+
+/** Whether dataset checks hold a stream's snapshots back. */
+export function isAudited(dataset: Dataset): boolean {
+  return (
+    dataset.kind === 'stream' && dataset.checks.some((check) => check.on === 'dataset' && check.severity === 'block')
+  )
+}

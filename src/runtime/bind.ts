@@ -358,13 +358,17 @@ function locate(error: unknown, about: Declaration, part?: string, project?: Pro
   )
 }
 
+function overridesOf({ overrides }: Table): string[] {
+  return overrides ? [overrides.spark.toString()] : []
+}
+
 /** Changes when, and only when, the rows a declaration gives may change. */
 function fingerprint(dataset: Dataset, fields: readonly Field[]): string {
   const by = (d: Dataset) => quoteIdentifier(d.name)
   const parts =
     dataset.kind === 'stream'
       ? [compileGate(dataset, by).prepare('file', false), dataset.unique, dataset.ahead]
-      : [dataset.sql.toString(), dataset.materialization]
+      : [dataset.sql.toString(), dataset.materialization, ...overridesOf(dataset)]
   const shape = fields.map((field) => [field.name, typeName(field.type), field.nullable])
   return createHash('sha256')
     .update(JSON.stringify([parts, shape]))

@@ -1,7 +1,8 @@
-import type { Dialect, EngineName } from '../engine/dialect.ts'
+import type { Dialect } from '../engine/dialect.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
+import type { EngineName } from '../project/sql.ts'
 
 /** What a step asks an engine for is counts, bounds and flags: no nested values. */
 export type Scalar = string | number | bigint | boolean | null
@@ -28,7 +29,7 @@ export interface EngineStep {
    * SQL of a table expression: the rows of exactly these files in the table's present columns, whichever they had when the file
    * was written. With `fileColumn`, a column of that name tells the path of the file that a row is in.
    */
-  relation(table: LakeTable, files: readonly Pick<DataFile, 'path'>[], fileColumn?: string): Promise<string>
+  relation(table: LakeTable, files: readonly DataFile[], fileColumn?: string): Promise<string>
   /** All rows of a query; for few rows of scalars. Whole numbers may come as number or bigint. */
   rows(sql: string): Promise<Record<string, Scalar>[]>
   /** Columns and types of a query. */

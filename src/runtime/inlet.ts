@@ -8,8 +8,6 @@ export interface InletOptions {
   readonly log: StreamLog
   /** Acknowledged, uncommitted bytes over which appends are refused. */
   readonly backlogBytes: number
-  /** Records are durable in a partition. */
-  onAppended?(partition: PartitionLog): void
 }
 
 export interface Received {
@@ -63,7 +61,6 @@ export class Inlet {
 
   async #appendTo(partition: PartitionLog, batch: RecordBatch): Promise<Received> {
     const { repeated } = await partition.append(batch)
-    this.#options.onAppended?.(partition)
     return { received: batch.records, repeated }
   }
 }

@@ -43,7 +43,8 @@ export function laneName(stream: Stream, partition: number): string {
 
 /** The job that gates a segment. */
 export function batchJob(plan: BatchPlan): BatchJob {
-  const { lane, gate, segment, frames, skip, offsets, table, quarantine, code } = plan
+  const { lane, gate, segment, frames, skip, table, quarantine, code } = plan
+  const offsets = plan.offsets ?? offsetsAmongGaps(segment, frames)
   const prepare = gate.prepare(segment.path, plan.exact ?? false)
   const diagnosePath = `${plan.temporary}/${lane.replaceAll(/[^a-z0-9]/g, '-')}-${segment.from}.ndjson`
   return {
@@ -58,7 +59,12 @@ export function batchJob(plan: BatchPlan): BatchJob {
     exact: plan.exact ?? false,
     diagnose: gate.diagnose(diagnosePath),
     diagnosePath,
-    segment: { path: segment.path, compressed: segment.compression === 'zstd', from: segment.from, to: segment.to },
+    segment: {
+      path: segment.path,
+      compressed: segment.compression === 'zstd',
+      from: segment.from,
+      to: offsets === undefined ? segment.to : segment.from + offsets.length,
+    },
     headerLines: frames.map((frame) => frame.line),
     arrivals: plan.arrivals ?? frames.map(({ offset, atMs }) => ({ offset, atMs })),
     skip,
@@ -73,6 +79,13 @@ export function batchJob(plan: BatchPlan): BatchJob {
     eventTime: plan.eventTime,
     remembers: gate.fingerprint !== undefined || plan.eventTime !== undefined,
   }
+}
+
+/** Offsets of a segment's records, when they do not follow each other: a topic skips numbers. */
+function offsetsAmongGaps(segment: Segment, frames: readonly Frame[]): number[] | undefined {
+  const records = frames.reduce((sum, frame) => sum + frame.records, 0)
+  if (records === segment.to - segment.from) return undefined
+  return frames.flatMap((frame) => Array.from({ length: frame.records }, (_, i) => frame.offset + i))
 }
 
 /** Sources of the files that all of these frames came from; undefined when some came otherwise. */

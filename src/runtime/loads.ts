@@ -3,11 +3,14 @@ import { durationMs } from '../base/duration.ts'
 import { type MillraceError, asMillraceError } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { Database } from '../engine/duckdb/database.ts'
+import type { RecordBatch } from '../log/log.ts'
 import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
 import { replayStream } from './replay.ts'
 import type { StreamRunner } from './stream-runner.ts'
 
 export interface LoadsOptions {
+  /** Makes records durable in a stream. */
+  append(stream: string, batch: RecordBatch): Promise<unknown>
   readonly projectDirectory: string
   readonly database: Database
   readonly clock: Clock
@@ -51,9 +54,9 @@ export class Loads {
   }
 
   async #load(runner: StreamRunner, onProgress?: (progress: LoadProgress) => void): Promise<LoadReport> {
-    const { projectDirectory, clock, signal } = this.#options
+    const { append, projectDirectory, clock, signal } = this.#options
     const progress = onProgress === undefined ? {} : { onProgress }
-    const report = await loadFiles(runner, { projectDirectory, clock, signal, ...progress })
+    const report = await loadFiles(runner, { append, projectDirectory, clock, signal, ...progress })
     this.reports.set(runner.stream.name, report)
     await this.#applySuperseded(runner)
     return report

@@ -46,6 +46,8 @@ export interface PartitionRunnerOptions {
 /** A batch on its lane. */
 interface Flight {
   readonly segment: Segment
+  /** When it was sent off, ms of the monotonic clock. */
+  readonly begun: number
   readonly result: Promise<BatchResult>
   /** Lets go of the segment's file. */
   release(): void
@@ -53,6 +55,9 @@ interface Flight {
 
 /** Batches on a lane at once: one is judged while the next is prepared, and another waits for neither to rest. */
 const DEPTH = 3
+/** How much longer than a batch takes records gather for the next, and for how long at most, ms. */
+const GATHERING = 4
+const GATHERING_MS_MAX = 100
 const ATTEMPTS_MAX = 5
 const RETRY_MS = 50
 
@@ -71,6 +76,8 @@ export class PartitionRunner {
   #restored = false
   #goingBack = false
   #attempts = 0
+  /** What the last batch took, ms. */
+  #batchMs = 0
   /** Records below were misread once: they are read exactly. */
   #exactBelow = 0
 
@@ -106,7 +113,7 @@ export class PartitionRunner {
   }
 
   async #begin(signal: AbortSignal): Promise<void> {
-    const { log, clock, bell, lingerMs } = this.#options
+    const { log, clock, bell } = this.#options
     while (!signal.aborted) {
       if (log.end <= this.#begun || !this.#mayBegin()) {
         await bell.wait()
@@ -119,8 +126,20 @@ export class PartitionRunner {
       } finally {
         release()
       }
-      const rest = lingerMs - (clock.monotonic() - started)
-      if (rest > 0) await clock.sleep(rest, signal)
+      await this.#gather(started, signal)
+    }
+  }
+
+  /**
+   * Lets records gather for the next batch: some milliseconds of a batch are its own, whatever it holds, so under load there should
+   * be few and large ones. As long as records keep coming, in proportion to what a batch takes.
+   */
+  async #gather(started: number, signal: AbortSignal): Promise<void> {
+    const { log, clock, lingerMs } = this.#options
+    const until = started + Math.min(Math.max(lingerMs, this.#batchMs * GATHERING), GATHERING_MS_MAX)
+    for (let end = -1; end !== log.end && clock.monotonic() < until;) {
+      end = log.end
+      await clock.sleep(Math.min(lingerMs, until - clock.monotonic()), signal)
     }
   }
 
@@ -135,8 +154,9 @@ export class PartitionRunner {
       if (signal.aborted || segment.from > this.#begun) return
       if (segment.to <= this.#begun) continue
       const job = this.#job(segment, this.#begun)
+      const begun = this.#options.clock.monotonic()
       const result = this.#orders.run(async () => ({ sent: this.#options.lanes.batch(await job()) }))
-      const flight = { segment, result: result.then(({ sent }) => sent), release: this.#options.log.hold() }
+      const flight = { segment, begun, result: result.then(({ sent }) => sent), release: this.#options.log.hold() }
       // Told when it lands.
       flight.result.catch(() => undefined)
       this.#flights.push(flight)
@@ -186,6 +206,7 @@ export class PartitionRunner {
       if (flight) {
         try {
           const result = await flight.result
+          this.#batchMs = this.#options.clock.monotonic() - flight.begun
           const from = this.#position
           this.#position = flight.segment.to
           this.#newestMs = result.newestMs

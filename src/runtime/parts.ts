@@ -6,17 +6,40 @@ import { openLocalLog } from '../log/local/open.ts'
 import type { StreamLog } from '../log/log.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Disk } from '../storage/disk.ts'
+import type { Engine } from './engine.ts'
+import type { Role } from './role.ts'
 
 /** What a project runs on: what differs between a laptop and a cluster. */
 export interface Parts {
   readonly lake: Lake
   /** Opens the log of a stream, making it when there is none. Errors: those of the log. */
   openLog(stream: Stream, events: LogEvents): Promise<StreamLog>
+  /** What computes derived tables; without it DuckDB in this process. */
+  readonly engine?: Engine
+  /** Which datasets are this process's; without it all are. */
+  readonly ownership?: Ownership
+}
+
+/** What a process does about a dataset that becomes its own, or another's. */
+export interface Duties {
+  /** `epoch` is that of the lease: greater than that of any process that had it before. */
+  take(name: string, epoch: number): Promise<void>
+  give(name: string): Promise<void>
+}
+
+/** Divides the datasets of a project among the processes of a role: each dataset has one that commits to it. */
+export interface Ownership {
+  /** From now on takes a share of the named datasets, and gives up what others shall have. `give` resolves when nothing more is committed. */
+  start(role: Role, names: readonly string[], duties: Duties): void
+  /** Gives everything up. */
+  stop(): Promise<void>
 }
 
 export interface LogEvents {
   /** Called once, when nothing will be acknowledged any more. The process should end. */
   onFatal(error: MillraceError): void
+  /** Records have come to a partition: from here, or from another process. */
+  onGrown(partition: number): void
 }
 
 /** Log and lake in a directory of this machine. */
@@ -31,7 +54,7 @@ export function embeddedParts({
 }): Parts {
   return {
     lake: new Lake({ root: join(dataDirectory, 'lake'), disk, clock }),
-    openLog: (stream, { onFatal }) =>
+    openLog: (stream, { onFatal, onGrown }) =>
       openLocalLog({
         directory: join(dataDirectory, 'log', stream.name),
         stream: stream.name,
@@ -39,6 +62,7 @@ export function embeddedParts({
         disk,
         clock,
         onFatal,
+        onGrown,
       }),
   }
 }

@@ -116,7 +116,7 @@ async function regateOnce(runner: StreamRunner, options: RegateOptions): Promise
     const release = partition.hold()
     try {
       let reached = from
-      for (const segment of (await partition.take(from)).filter((s) => s.from < to)) {
+      for await (const segment of partition.segments(from, to)) {
         const skip: (readonly [number, number])[] = options.superseded
           .filter((s) => s.partition === partition.partition)
           .map((s) => [s.from, s.to])

@@ -1,42 +1,40 @@
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
-import { durationMs } from '../base/duration.ts'
 import { MillraceError } from '../base/errors.ts'
 import { Database } from '../engine/duckdb/database.ts'
 import type { LakeTable } from '../lake/table.ts'
-import type { RecordBatch } from '../log/log.ts'
+import type { RecordBatch, StreamLog } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { eventTimeOf, timeColumn } from '../project/event-time.ts'
-import type { Project } from '../project/project.ts'
-import type { Field } from '../project/columns.ts'
+import { type Project, refusesRows } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
-import type { Table } from '../project/table.ts'
 import type { Disk } from '../storage/disk.ts'
-import { runAudits } from './audits.ts'
+import { hasAudits, runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { ChangeFeed } from './change-feed.ts'
 import { duckdbEngine } from './duckdb-engine.ts'
 import type { Engine, EngineStep } from './engine.ts'
 import type { LoadProgress, LoadReport } from './file-loader.ts'
+import { Follower } from './follower.ts'
 import { FunctionPool } from './function-pool.ts'
 import { Gates } from './gates.ts'
 import { HandlerPlaces } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
-import type { Received } from './inlet.ts'
+import { Inlet, type Received } from './inlet.ts'
 import { Lanes } from './lanes.ts'
 import { Loads } from './loads.ts'
-import { type Parts, embeddedParts } from './parts.ts'
+import { type Workshop, backlogBytes, openStreamRunner, openTableRunner } from './open-runners.ts'
+import { type Ownership, type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
-import type { AuditResult, Counts } from './record.ts'
+import { type AuditResult, type Counts, readRecord } from './record.ts'
+import { ALL_ROLES, type Role } from './role.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
-import { StreamRunner } from './stream-runner.ts'
-import { type RefreshRange, TableRunner, refreshError } from './table-runner.ts'
-import { TransformRunner } from './transform-runner.ts'
-import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
+import type { StreamRunner } from './stream-runner.ts'
+import { type RefreshRange, type TableRunner, refreshError } from './table-runner.ts'
+import { LAYERS, Warehouse, newestStep, relationOf } from './warehouse.ts'
 import { watchTime } from './watch-time.ts'
-import { closesBetween } from './watermark.ts'
 
 export interface RuntimeOptions {
   readonly project: Project
@@ -46,12 +44,12 @@ export interface RuntimeOptions {
   readonly dataDirectory: string
   readonly clock: Clock
   readonly disk: Disk
-  /** Where log and lake are; embedded unless given. */
+  /** What the project runs on; embedded unless given. Whoever made them closes them. */
   readonly parts?: Parts
+  /** What this process does; everything unless given. */
+  readonly roles?: ReadonlySet<Role>
   /** Names this run in the lake's snapshots. */
   readonly run: string
-  /** What computes derived tables; without it DuckDB in this process. Whoever made it closes it. */
-  readonly engine?: Engine
   /** Refresh tables all the time they are due (one-shot commands), or leave them rests (servers). */
   readonly eager?: boolean
   /**
@@ -62,27 +60,29 @@ export interface RuntimeOptions {
 }
 
 const DEFAULTS = {
-  commitInterval: '1 second',
-  backlogBytes: 1024 ** 3,
   engineMemory: 1024 ** 3,
   laneMemory: 1024 ** 3,
   uniqueMemory: 512 * 1024 ** 2,
   functionMemory: 512 * 1024 ** 2,
   refreshes: 2,
-  quietMs: 100,
-  lingerMs: 10,
   refreshShare: 0.2,
 } as const
 
-/** A running project: its streams' lanes, its tables' refreshes, its lake. */
+/** Time between two looks at what other processes have committed, ms. */
+const LOOK_MS = 200
+
+/** A running project, or a process's part of it: its streams' lanes, its tables' refreshes, its lake. */
 export class Runtime {
   readonly options: RuntimeOptions
+  readonly roles: ReadonlySet<Role>
   readonly bound: BoundProject
   readonly database: Database
   /** What computes derived tables. */
   readonly engine: Engine
   readonly warehouse: Warehouse
+  /** Streams that this process processes. */
   readonly streams = new Map<string, StreamRunner>()
+  /** Tables that it refreshes. */
   readonly tables = new Map<string, TableRunner>()
   readonly scheduler: Scheduler
   /** Tells when a dataset was published. */
@@ -91,65 +91,85 @@ export class Runtime {
   readonly changes: ChangeFeed
   /** Code of the project that is called with them. */
   readonly handlers: Handlers
-  readonly #parts: Parts
-  readonly #lanes: Lanes
-  readonly #functions: FunctionPool
-  readonly #gates = new Gates((dataset) => this.publishedSql(dataset))
-  #dying = false
-  #stopped: Promise<void> | undefined
-  readonly #stopping = new AbortController()
-  readonly #polls: Promise<void>[] = []
   /** Files of sources on their way into streams. */
   readonly loads: Loads
   /** Results of checks that are not in a snapshot: of streams, and of time passing. */
   readonly audits = new Map<string, readonly AuditResult[]>()
   /** Why the last housekeeping failed, if it did. */
   maintenanceError: MillraceError | undefined
+  readonly #parts: Parts
+  readonly #shop: Workshop
+  readonly #follower: Follower
+  readonly #lakeTables = new Map<string, LakeTable>()
+  readonly #logs = new Map<string, StreamLog>()
+  readonly #inlets = new Map<string, Inlet>()
+  #dying = false
+  #running = false
+  #stopped: Promise<void> | undefined
+  readonly #stopping = new AbortController()
+  readonly #polls: Promise<void>[] = []
 
-  private constructor(options: RuntimeOptions, bound: BoundProject, database: Database, lanes: Lanes) {
+  private constructor(options: RuntimeOptions, bound: BoundProject, database: Database) {
+    const { project, clock, disk, dataDirectory, eager } = options
+    const { limits = {} } = project.config
+    const temporary = join(dataDirectory, 'tmp')
     this.options = options
+    this.roles = options.roles ?? ALL_ROLES
     this.bound = bound
     this.database = database
-    this.engine = options.engine ?? duckdbEngine(database)
-    this.#lanes = lanes
-    const { limits = {} } = options.project.config
-    this.#functions = new FunctionPool({
-      loader: options.loader,
-      directory: options.project.directory,
-      clock: options.clock,
-      threads: limits.functionWorkers ?? cpus().length,
-      memory: limits.functionMemory ?? DEFAULTS.functionMemory,
-    })
     this.#parts = options.parts ?? embeddedParts(options)
+    this.engine = this.#parts.engine ?? duckdbEngine(database)
     this.warehouse = new Warehouse(this.#parts.lake)
     this.scheduler = new Scheduler({
-      order: options.project.order,
-      clock: options.clock,
-      limit: options.project.config.limits?.refreshes ?? DEFAULTS.refreshes,
-      share: options.eager === true ? 1 : DEFAULTS.refreshShare,
+      order: project.order,
+      clock,
+      limit: limits.refreshes ?? DEFAULTS.refreshes,
+      share: eager === true ? 1 : DEFAULTS.refreshShare,
       isQuiet: () => [...this.streams.values()].every((runner) => runner.lag === 0),
       step: (dataset) => this.#step(dataset),
       onPublished: (dataset) => this.publications.tell(dataset.name),
     })
-    this.changes = new ChangeFeed({
+    const lakeTable = (name: string) => this.lakeTable(name)
+    this.#shop = {
+      project,
+      bound,
       database,
-      disk: options.disk,
-      temporary: join(options.dataDirectory, 'tmp'),
-      tableOf: (name) => this.lakeTable(name),
+      clock,
+      temporary,
+      lakeTable,
+      run: options.run,
+      warehouse: this.warehouse,
+      engine: this.engine,
+      scheduler: this.scheduler,
+      gates: new Gates((dataset) => this.publishedSql(dataset)),
+      ...threadsOf(options, temporary),
+      idlePartitions: (stream) => this.streams.get(stream)?.idlePartitions() ?? this.#follower.idlePartitions(stream),
+    }
+    this.#follower = new Follower({
+      datasets: project.order,
+      clock,
+      everyMs: LOOK_MS,
+      idleMs: (name) => this.#idleMs(name),
+      isOwn: ({ name }) => this.streams.has(name) || this.tables.has(name),
+      load: (dataset) => this.#followed(dataset),
+      onMoved: (dataset, table) => this.#checkpoint(dataset, table),
+      onPublished: (dataset) => this.scheduler.published(dataset),
     })
+    this.changes = new ChangeFeed({ database, disk, temporary, tableOf: lakeTable })
     this.loads = new Loads({
-      projectDirectory: options.project.directory,
+      append: (stream, batch) => this.#inlets.get(stream)!.append(batch),
+      projectDirectory: project.directory,
       database,
-      clock: options.clock,
+      clock,
       signal: this.#stopping.signal,
       onFailed: ({ stream }, error) =>
         this.scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
     })
-    this.handlers = new Handlers(options.project.handlers.values(), {
+    this.handlers = new Handlers(this.roles.has('schedule') ? project.handlers.values() : [], {
       changes: this.changes,
       publications: this.publications,
-      places: new HandlerPlaces(options.disk, options.dataDirectory),
-      clock: options.clock,
+      places: new HandlerPlaces(disk, dataDirectory),
+      clock,
     })
   }
 
@@ -170,125 +190,108 @@ export class Runtime {
       temporary,
     })
     try {
-      return await Runtime.#recover(options, database, temporary)
+      const bound = await bindProject(project, database)
+      if (bound.problems.length > 0) throw bound.problems[0]!
+      const runtime = new Runtime(options, bound, database)
+      await runtime.#open()
+      return runtime
     } catch (error) {
       await database.close()
       throw error
     }
   }
 
-  static async #recover(options: RuntimeOptions, database: Database, temporary: string): Promise<Runtime> {
-    const { project } = options
-    const { limits = {} } = project.config
-    const bound = await bindProject(project, database)
-    if (bound.problems.length > 0) throw bound.problems[0]!
-    const workers = limits.laneWorkers ?? cpus().length
-    const lanes = Lanes.open(workers, {
-      memory: DEFAULTS.laneMemory,
-      temporary,
-      uniqueMemory: limits.uniqueMemory ?? DEFAULTS.uniqueMemory,
-    })
-    const runtime = new Runtime(options, bound, database, lanes)
-    await Promise.all(project.order.map((dataset) => runtime.#open(dataset, temporary)))
-    await runtime.handlers.open()
-    return runtime
+  async #open(): Promise<void> {
+    await Promise.all(this.project.order.map((dataset) => this.#openTable(dataset)))
+    await Promise.all(this.project.order.map((dataset) => this.#openLog(dataset)))
+    if (!this.#parts.ownership) await Promise.all(this.#duties().map((dataset) => this.#takeUp(dataset)))
+    await this.handlers.open()
   }
 
-  async #open(dataset: Dataset, temporary: string): Promise<void> {
-    const fields = this.bound.fields.get(dataset.name)!
-    const lakeTable = await this.warehouse.tableOf(dataset, fields)
-    const { clock, run } = this.options
-    const code = this.bound.code.get(dataset.name)!
+  async #openTable(dataset: Dataset): Promise<void> {
+    this.#lakeTables.set(dataset.name, await this.warehouse.tableOf(dataset, this.bound.fields.get(dataset.name)!))
+  }
+
+  async #openLog(dataset: Dataset): Promise<void> {
+    if (dataset.kind === 'table' || !(this.roles.has('ingest') || this.roles.has('process'))) return
+    const log = await this.#parts.openLog(dataset, {
+      onFatal: (error) => this.#die(error),
+      onGrown: (partition) => this.streams.get(dataset.name)?.grown(partition),
+    })
+    this.#logs.set(dataset.name, log)
+    this.#inlets.set(dataset.name, new Inlet({ stream: dataset, log, backlogBytes: backlogBytes(this.project) }))
+    this.#checkpoint(dataset, this.lakeTable(dataset.name))
+  }
+
+  /** What this process may be the one to commit to. */
+  #duties(): Dataset[] {
+    return this.project.order.filter(({ kind }) => this.roles.has(kind === 'stream' ? 'process' : 'schedule'))
+  }
+
+  /** Becomes the one that commits to a dataset; under a lease where there are other processes. */
+  async #takeUp(dataset: Dataset, epoch?: number): Promise<void> {
     if (dataset.kind === 'table') {
-      const lakeTableOf = (input: Dataset) => this.lakeTable(input.name)
-      const transform = await this.#openTransform(dataset, fields, code, temporary)
-      this.tables.set(
-        dataset.name,
-        new TableRunner({
-          table: dataset,
-          lakeTable,
-          fields,
-          code,
-          run,
-          // Functions run here, over files that the embedded engine reads.
-          engine: transform ? duckdbEngine(this.database) : this.engine,
-          clock,
-          lakeTableOf,
-          ...(transform ? { transform } : {}),
-          idlePartitions: (stream) => this.streams.get(stream)!.idlePartitions(),
-        }),
-      )
+      this.tables.set(dataset.name, await openTableRunner(this.#shop, dataset))
+      if (this.#running) this.scheduler.due(dataset)
       return
     }
-    this.streams.set(dataset.name, await this.#openStream(dataset, lakeTable, code, temporary))
+    const runner = await openStreamRunner(this.#shop, dataset, this.#logs.get(dataset.name)!, epoch)
+    this.streams.set(dataset.name, runner)
+    if (this.#running) this.#startStream(runner)
   }
 
-  async #openTransform(
-    table: Table,
-    fields: readonly Field[],
-    code: string,
-    temporary: string,
-  ): Promise<TransformRunner | undefined> {
-    const { transform } = table
-    if (!transform) return undefined
-    return new TransformRunner({
-      table,
-      transform,
-      fields,
-      inputFields: transform.input && this.bound.fields.get(transform.input.name),
-      code,
-      database: this.database,
-      clock: this.options.clock,
-      pool: this.#functions,
-      temporary,
-      openQuarantine: (create) => this.#openQuarantine(table.name, create),
-    }).open()
+  /** Commits what has landed, and leaves a dataset to others. */
+  async #letGo(dataset: Dataset): Promise<void> {
+    const stream = this.streams.get(dataset.name)
+    await stream?.stop()
+    this.streams.delete(dataset.name)
+    await this.tables.get(dataset.name)?.rewriting(async () => void this.tables.delete(dataset.name))
   }
 
-  async #openQuarantine(name: string, create: boolean): Promise<LakeTable | undefined> {
-    return create ? this.warehouse.quarantineOf(name) : this.warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+  #startStream(runner: StreamRunner): void {
+    runner.start()
+    if (runner.stream.sources.length > 0) this.#polls.push(this.loads.watch(runner))
+    if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
   }
 
-  async #openStream(stream: Stream, table: LakeTable, code: string, temporary: string): Promise<StreamRunner> {
-    const { clock, run, project } = this.options
-    const { ingest = {} } = project.config
-    const log = await this.#parts.openLog(stream, { onFatal: (error) => this.#die(error) })
-    return StreamRunner.open({
-      stream,
-      eventTime: eventTimeOf(stream, project.readers(stream.name)),
-      gate: (sources) => this.#gates.of(stream, sources),
-      code,
-      run,
-      log,
-      table,
-      openQuarantine: (create) => this.#openQuarantine(stream.name, create),
-      lanes: this.#lanes,
-      clock,
-      temporary,
-      limits: {
-        commitIntervalMs: durationMs(ingest.commitInterval ?? DEFAULTS.commitInterval, 'ingest.commitInterval'),
-        backlogBytes: ingest.backlogBytes ?? DEFAULTS.backlogBytes,
-        quietMs: DEFAULTS.quietMs,
-        lingerMs: DEFAULTS.lingerMs,
-      },
-      isAwaited: (beforeMs, afterMs) =>
-        project
-          .readers(stream.name)
-          .some((reader) => reader.kind === 'table' && closesBetween(reader, stream.name, beforeMs, afterMs)),
-      audited: isAudited(stream),
-      onCommit: () => {
-        if (hasAudits(stream)) this.scheduler.due(stream)
-        if (!isAudited(stream)) this.scheduler.published(stream)
-      },
-      onFailed: (error) => this.scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
+  /** The table of a dataset that others commit to. */
+  async #followed(dataset: Dataset): Promise<LakeTable | undefined> {
+    const known = this.#lakeTables.get(dataset.name)!
+    if (!known.dropped) return known
+    const found = await this.warehouse.lake.load({ namespace: LAYERS[dataset.kind], name: dataset.name })
+    if (found) this.#lakeTables.set(dataset.name, found)
+    return found
+  }
+
+  #idleMs(name: string): number {
+    const dataset = this.project.dataset(name)
+    if (dataset.kind === 'table') return Infinity
+    return eventTimeOf(dataset, this.project.readers(name))?.idleMs ?? Infinity
+  }
+
+  /** Tells the log how far the lake is: what waits beyond is the backlog. */
+  #checkpoint(dataset: Dataset, table: LakeTable): void {
+    const offsets = newestStep(table)?.record.offsets ?? []
+    this.#logs.get(dataset.name)?.partitions.forEach((partition, i) => {
+      if (offsets[i] !== undefined && offsets[i] <= partition.end) partition.checkpointed(offsets[i])
     })
   }
 
   lakeTable(name: string): LakeTable {
-    const table = this.streams.get(name)?.table ?? this.tables.get(name)?.lakeTable
+    const table = this.#lakeTables.get(name)
     if (table) return table
     this.project.dataset(name)
     throw new MillraceError('internal', 'not-open', `Dataset '${name}' is not open.`)
+  }
+
+  /** The table of a dataset's refused rows, as it is now; undefined while there is none. Throws `invalid`/`not-a-stream` for what refuses no rows. */
+  async quarantineOf(name: string): Promise<LakeTable | undefined> {
+    if (!refusesRows(this.project.dataset(name))) throw notStream(name, this.project)
+    const runner = this.streams.get(name) ?? this.tables.get(name)
+    if (runner) return runner.quarantine
+    const found = await this.warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+    await found?.refresh()
+    return found
   }
 
   /** A table expression for the published rows of a dataset. */
@@ -305,32 +308,51 @@ export class Runtime {
   }
 
   async #step(dataset: Dataset): Promise<StepOutcome> {
-    if (dataset.kind === 'stream') {
+    const stream = this.streams.get(dataset.name)
+    if (stream) {
       const outcome = await this.engine.step((step) =>
-        auditStream(this.streams.get(dataset.name)!, step, (other) => this.#published(step, other.name)),
+        auditStream(stream, step, (other) => this.#published(step, other.name)),
       )
       this.audits.set(dataset.name, outcome.audits)
       return outcome
     }
-    const runner = this.tables.get(dataset.name)!
+    const table = this.tables.get(dataset.name)
+    // Another process's.
+    if (!table) return { outcome: 'unchanged' }
     try {
-      return await runner.refresh()
+      return await table.refresh()
     } catch (error) {
-      throw refreshError(dataset, error)
+      throw refreshError(table.table, error)
     }
   }
 
   /** Starts lanes, refreshes what is due, and looks for files. */
   start(): void {
-    this.#lanes.warm([...this.streams.values()].reduce((sum, runner) => sum + runner.stream.partitions, 0))
-    for (const runner of this.streams.values()) {
-      runner.start()
-      if (runner.stream.sources.length > 0) this.#polls.push(this.loads.watch(runner))
-    }
-    for (const dataset of this.project.order)
-      if (dataset.kind === 'table' || hasAudits(dataset)) this.scheduler.due(dataset)
-    this.#polls.push(...watchTime(this, this.#stopping.signal))
+    const { ownership } = this.#parts
+    const { signal } = this.#stopping
+    this.#running = true
+    if (this.roles.has('process'))
+      this.#shop.lanes.warm([...this.streams.values()].reduce((sum, { stream }) => sum + stream.partitions, 0))
+    for (const runner of this.streams.values()) this.#startStream(runner)
+    for (const { table } of this.tables.values()) this.scheduler.due(table)
+    this.#polls.push(...watchTime(this, signal))
+    if (this.roles.size < ALL_ROLES.size || ownership) this.#polls.push(this.#follower.run(signal))
+    if (ownership) this.#share(ownership)
     this.handlers.start()
+  }
+
+  #share(ownership: Ownership): void {
+    for (const [role, kind] of [
+      ['process', 'stream'],
+      ['schedule', 'table'],
+    ] as const) {
+      const names = this.#duties().flatMap((dataset) => (dataset.kind === kind ? [dataset.name] : []))
+      if (names.length === 0) continue
+      ownership.start(role, names, {
+        take: (name, epoch) => this.#takeUp(this.project.dataset(name), epoch),
+        give: (name) => this.#letGo(this.project.dataset(name)),
+      })
+    }
   }
 
   /** Runs a dataset's checks over what is published. */
@@ -352,18 +374,29 @@ export class Runtime {
     return this.loads.load(this.stream(name), onProgress)
   }
 
+  /** Throws `invalid`/`not-a-stream`, `unavailable`/`not-here` when another process has it. */
   stream(name: string): StreamRunner {
     const runner = this.streams.get(name)
     if (runner) return runner
-    const dataset = this.project.dataset(name)
-    throw new MillraceError('invalid', 'not-a-stream', `'${dataset.name}' is a table; only streams take records.`, {
-      hint: `Streams: ${[...this.streams.keys()].join(', ') || 'none'}.`,
-      context: { dataset: name },
-    })
+    throw this.project.dataset(name).kind === 'table' ? notStream(name, this.project) : notHere(name, 'process')
   }
 
-  append(name: string, batch: RecordBatch): Promise<Received> {
-    return this.stream(name).append(batch)
+  /** Makes records durable. Throws what `Inlet.append` throws, and what ended the stream. */
+  async append(name: string, batch: RecordBatch): Promise<Received> {
+    const runner = this.streams.get(name)
+    if (runner?.failure) throw runner.failure
+    const inlet = this.#inlets.get(name)
+    if (inlet && this.roles.has('ingest')) return inlet.append(batch)
+    throw this.project.dataset(name).kind === 'table' ? notStream(name, this.project) : notHere(name, 'ingest')
+  }
+
+  /** Acknowledged records of a stream that are not yet in a committed snapshot; undefined where this process cannot tell. */
+  lagOf(name: string): number | undefined {
+    const runner = this.streams.get(name)
+    if (runner) return runner.lag
+    const log = this.#logs.get(name)
+    const offsets = readRecord(this.lakeTable(name).snapshot('main')?.summary ?? {})?.offsets
+    return log?.partitions.reduce((sum, { end, start }, i) => sum + Math.max(0, end - (offsets?.[i] ?? start)), 0)
   }
 
   /** Loads files, processes all that is acknowledged, and refreshes all that is due. */
@@ -427,14 +460,16 @@ export class Runtime {
 
   async #stop(): Promise<void> {
     this.#stopping.abort()
+    // What is ours is given back, drained.
+    await this.#parts.ownership?.stop()
     // What is published from now on, they are told the next time.
     const handlers = this.handlers.stop()
     const runners = [...this.streams.values()]
     const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
     await this.scheduler.stop()
     await handlers
-    const closed = await Promise.allSettled(runners.map((runner) => runner.log.close()))
-    await Promise.all([this.#lanes.close(), this.#functions.close()])
+    const closed = await Promise.allSettled([...this.#logs.values()].map((log) => log.close()))
+    await Promise.all([this.#shop.lanes.close(), this.#shop.functions.close()])
     await this.database.close()
     // Whatever failed, everything has been let go of.
     const failed = [...stopped, ...closed].find((result) => result.status === 'rejected')
@@ -445,13 +480,39 @@ export class Runtime {
 /** How long the lanes may take to end once the process has to. */
 const ENDING_MS = 5_000
 
-function hasAudits(dataset: Dataset): boolean {
-  return dataset.checks.some((check) => check.on === 'dataset')
+/** Threads of the process, none of which starts before it is needed. */
+function threadsOf(
+  { project, loader, clock }: RuntimeOptions,
+  temporary: string,
+): Pick<Workshop, 'lanes' | 'functions'> {
+  const { limits = {} } = project.config
+  return {
+    lanes: Lanes.open(limits.laneWorkers ?? cpus().length, {
+      memory: DEFAULTS.laneMemory,
+      temporary,
+      uniqueMemory: limits.uniqueMemory ?? DEFAULTS.uniqueMemory,
+    }),
+    functions: new FunctionPool({
+      loader,
+      directory: project.directory,
+      clock,
+      threads: limits.functionWorkers ?? cpus().length,
+      memory: limits.functionMemory ?? DEFAULTS.functionMemory,
+    }),
+  }
 }
 
-/** Whether dataset checks hold a stream's snapshots back. */
-export function isAudited(dataset: Dataset): boolean {
-  return (
-    dataset.kind === 'stream' && dataset.checks.some((check) => check.on === 'dataset' && check.severity === 'block')
-  )
+function notStream(name: string, project: Project): MillraceError {
+  const streams = project.order.filter((dataset): dataset is Stream => dataset.kind === 'stream')
+  return new MillraceError('invalid', 'not-a-stream', `'${name}' is a table; only streams take records.`, {
+    hint: `Streams: ${streams.map((stream) => stream.name).join(', ') || 'none'}.`,
+    context: { dataset: name },
+  })
+}
+
+function notHere(name: string, role: Role): MillraceError {
+  return new MillraceError('unavailable', 'not-here', `Another process has dataset '${name}'.`, {
+    hint: `Ask a process that was started with --role ${role}.`,
+    context: { dataset: name, role },
+  })
 }

@@ -4,7 +4,7 @@ import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { WINDOW_END, WINDOW_OPEN, WINDOW_START, timeColumn } from '../project/event-time.ts'
 import type { Dataset } from '../project/dataset.ts'
-import type { Materialization, Table } from '../project/table.ts'
+import { type Materialization, type Table, queryFor } from '../project/table.ts'
 import type { EngineStep } from './engine.ts'
 import { type InputChanges, type Pin, type Pins, isChanged, rangeRelation, wholeRelation } from './inputs.ts'
 import { rewriteWithout } from './rewrite.ts'
@@ -123,14 +123,14 @@ async function emit(step: SessionStep, scratch: Scratch, wanted: string): Promis
 
 /** The rows of sessions, as a relation: the table's query as a lateral join, which the engine turns into one grouped by session. */
 export function sessionQuery(
-  { identifier, allBut }: Dialect,
-  { sql, materialization }: Table,
+  { identifier, allBut, name: engine }: Dialect,
+  table: Table,
   whole: ReadonlyMap<string, string>,
   numbered: string,
   sessions: string,
   isOpen: string,
 ): string {
-  const { by, emit } = materialization as Extract<Materialization, { kind: 'session' }>
+  const { by, emit } = table.materialization as Extract<Materialization, { kind: 'session' }>
   const [session, one, rows, result] = [
     identifier('$session'),
     identifier('$sessions'),
@@ -138,7 +138,10 @@ export function sessionQuery(
     identifier('$result'),
   ]
   const own = `(SELECT ${allBut('$session')} FROM ${numbered} AS ${rows} WHERE ${rows}.${session} = ${one}.${session})`
-  const query = sql.render({ dataset: ({ name }) => whole.get(name) ?? own, parameter: (name) => `$${name}` })
+  const query = queryFor(table, engine).render({
+    dataset: ({ name }) => whole.get(name) ?? own,
+    parameter: (name) => `$${name}`,
+  })
   const columns = [
     `${one}.${WINDOW_START}`,
     `${one}.${WINDOW_END}`,

@@ -3,13 +3,12 @@ import { Bell } from '../base/bell.ts'
 import type { Clock } from '../base/clock.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
-import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.ts'
+import type { PartitionLog, Segment, StreamLog } from '../log/log.ts'
 import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
 import { CommitTimer } from './commit-timer.ts'
 import { type Committed, fencedPartition } from './committed.ts'
-import { Inlet, type Received } from './inlet.ts'
 import { Landed } from './landed.ts'
 import type { BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
@@ -46,6 +45,8 @@ export interface StreamRunnerOptions {
   onFailed(error: MillraceError): void
   /** Partitions it begins with; all unless told. */
   readonly owned?: readonly number[]
+  /** Epoch of the lease under which it has them; without one, only this process can be at work on the stream. */
+  readonly epoch?: number
   /** Another worker has taken a partition, which this one has let go of. Without it that ends the stream. */
   onFenced?(partition: number, error: MillraceError): void
 }
@@ -53,8 +54,6 @@ export interface StreamRunnerOptions {
 export interface StreamLimits {
   /** Longest time between a gated batch and its commit while busy, ms. */
   readonly commitIntervalMs: number
-  /** Acknowledged, uncommitted bytes over which appends are refused. */
-  readonly backlogBytes: number
   /** A stream at rest for this long commits at once, ms. */
   readonly quietMs: number
   /** Shortest time between two micro-batches of a lane, ms: bounds the number of segments. */
@@ -91,14 +90,13 @@ export class StreamRunner {
   readonly #timer: CommitTimer
   /** When each partition's last record came, or the stream was opened. */
   readonly #lastRecordMs: number[]
-  readonly #inlet: Inlet
   #paused = false
   failure: MillraceError | undefined
 
   private constructor(options: StreamRunnerOptions, commits: StreamCommits) {
     this.#options = options
     this.#commits = commits
-    const { clock, limits, log, stream } = options
+    const { clock, limits, log } = options
     this.#lastRecordMs = log.partitions.map(() => clock.monotonic())
     this.#timer = new CommitTimer({
       clock,
@@ -107,12 +105,6 @@ export class StreamRunner {
       signal: this.#stopping.signal,
       commit: () => this.commit(),
       onFailed: (error) => this.#fail(asMillraceError(error)),
-    })
-    this.#inlet = new Inlet({
-      stream,
-      log,
-      backlogBytes: limits.backlogBytes,
-      onAppended: ({ partition }) => this.grown(partition),
     })
   }
 
@@ -129,7 +121,7 @@ export class StreamRunner {
     })
     const runner = new StreamRunner(options, commits)
     const owned = options.owned ?? log.partitions.map(({ partition }) => partition)
-    await commits.take(new Map(owned.map((partition) => [partition, undefined])))
+    await commits.take(new Map(owned.map((partition) => [partition, options.epoch])))
     for (const partition of owned) runner.#begin(partition)
     return runner
   }
@@ -283,13 +275,7 @@ export class StreamRunner {
     return this.owned.reduce((sum, i) => sum + partitions[i]!.end - this.committed.offsets[i]!, 0)
   }
 
-  /** Makes records durable: see `Inlet`. Throws whatever ended the stream as well. */
-  async append(batch: RecordBatch): Promise<Received> {
-    if (this.failure) throw this.failure
-    return this.#inlet.append(batch)
-  }
-
-  /** Records have come to a partition, through here or otherwise. */
+  /** Records have come to a partition. */
   grown(partition: number): void {
     this.#lastRecordMs[partition] = this.#options.clock.monotonic()
     this.#bell.ring()

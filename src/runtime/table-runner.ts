@@ -8,7 +8,7 @@ import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { checkInputsOf } from '../project/project.ts'
 import { isWindowed, timeColumn } from '../project/event-time.ts'
-import type { Table } from '../project/table.ts'
+import { type Table, queryFor } from '../project/table.ts'
 import { checksFingerprint } from '../quality/audit.ts'
 import { runAudits } from './audits.ts'
 import { castColumns } from './cast.ts'
@@ -241,7 +241,8 @@ export class TableRunner {
     const { table, fields } = this.#options
     const render = (files?: FilesOf) => this.#render(engine, pins, files)
     const cast = (sql: string) => castColumns(engine.dialect, fields, `(${sql})`)
-    const readings = changes && (await deltaReadings(engine, table.sql, pins, changes, render))
+    const readings =
+      changes && (await deltaReadings(engine, queryFor(table, engine.dialect.name), pins, changes, render))
     if (readings) {
       const parts = await Promise.all(readings.map(render))
       return { add: await this.#write(engine, parts.map(cast).join(' UNION ALL ')), remove: [] }
@@ -308,7 +309,7 @@ export class TableRunner {
       const files = only.get(name) ?? (pin.snapshot ? await pin.table.files(pin.snapshot) : [])
       relations.set(name, await engine.relation(pin.table, files))
     }
-    return this.#options.table.sql.render({
+    return queryFor(this.#options.table, engine.dialect.name).render({
       dataset: (dataset) => relations.get(dataset.name)!,
       parameter: (name) => `$${name}`,
     })

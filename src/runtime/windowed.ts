@@ -6,7 +6,7 @@ import type { LakeTable } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { timeColumn } from '../project/event-time.ts'
 import type { Emit, Reach } from '../project/window.ts'
-import type { Table } from '../project/table.ts'
+import { type Table, queryFor } from '../project/table.ts'
 import type { EngineStep } from './engine.ts'
 import type { Frame } from './frame.ts'
 import { type InputChanges, type Pin, type Pins, isChanged, rangeRelation, wholeRelation } from './inputs.ts'
@@ -240,7 +240,8 @@ async function render(
 ): Promise<string> {
   const key = (dataset: Dataset, reach: Reach | undefined) => JSON.stringify([dataset.name, reach])
   const relations = new Map<string, string>()
-  for (const { dataset, reach } of table.sql.references) {
+  const sql = queryFor(table, engine.dialect.name)
+  for (const { dataset, reach } of sql.references) {
     const pin = pins.get(dataset.name)!
     if (relations.has(key(dataset, reach))) continue
     relations.set(
@@ -248,7 +249,7 @@ async function render(
       await (timeColumn(dataset) === undefined ? wholeRelation(engine, pin) : timed(pin, reach)),
     )
   }
-  return table.sql.render({
+  return sql.render({
     dataset: (dataset, reach) => relations.get(key(dataset, reach))!,
     parameter: (name) => `$${name}`,
   })

@@ -5,7 +5,7 @@ import type { ServingLimits } from './limits.ts'
 import type { Platform, Relation } from './platform.ts'
 import type { Queries } from './queries.ts'
 import { nextCursor, rowsQuery } from './rows.ts'
-import { FORMAT, jsonResponses, tableResponses } from './schemas.ts'
+import { FORMAT, NO_PARAMETERS, jsonResponses, tableResponses } from './schemas.ts'
 
 const NAME = { type: 'object', required: ['name'], properties: { name: { type: 'string' } } }
 const PAGE = {
@@ -29,6 +29,7 @@ export function datasetRoutes(app: FastifyInstance, platform: Platform, queries:
       operationId: 'listDatasets',
       tags: ['Datasets'],
       summary: 'All streams and tables with their state',
+      querystring: NO_PARAMETERS,
       response: jsonResponses(200, 'All datasets.', {
         type: 'object',
         required: ['datasets'],
@@ -45,6 +46,7 @@ export function datasetRoutes(app: FastifyInstance, platform: Platform, queries:
       tags: ['Datasets'],
       summary: 'One dataset: state, columns, checks, lineage',
       params: NAME,
+      querystring: NO_PARAMETERS,
       response: jsonResponses(200, 'The dataset.', 'DatasetDetail'),
     },
     handler: async (request) => platform.dataset(request.params.name),

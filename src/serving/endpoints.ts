@@ -9,7 +9,7 @@ import { clientGone, formOf, sendAnswer } from './answer.ts'
 import type { ServingLimits } from './limits.ts'
 import type { Platform } from './platform.ts'
 import type { Queries } from './queries.ts'
-import { FORMAT, jsonResponses, tableResponses } from './schemas.ts'
+import { FORMAT, NO_PARAMETERS, jsonResponses, tableResponses } from './schemas.ts'
 import { typedText } from './typed-text.ts'
 
 /** `GET /v1/endpoints` and `GET /v1/endpoints/{name}`. */
@@ -26,6 +26,7 @@ export function endpointRoutes(
       operationId: 'listEndpoints',
       tags: ['Endpoints'],
       summary: 'The named queries of the project',
+      querystring: NO_PARAMETERS,
       response: jsonResponses(200, 'All endpoints with their parameters.', {
         type: 'object',
         required: ['endpoints'],

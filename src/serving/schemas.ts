@@ -24,7 +24,7 @@ const STATUS_PROPERTIES = {
   duplicates: { type: 'integer' },
   quarantined: { type: 'integer' },
   refuses: { type: 'boolean', description: 'Whether it has a quarantine.' },
-  lag: { type: 'integer' },
+  lag: { type: ['integer', 'null'], description: 'Null where this process does not see the log.' },
   freshness_ms: { type: ['integer', 'null'] },
   handlers: {
     type: 'array',
@@ -132,6 +132,9 @@ export function tableResponses(description: string, schema: SchemaName) {
     ...PROBLEM_RESPONSE,
   }
 }
+
+/** Of a URL that takes no parameters. */
+export const NO_PARAMETERS = { type: 'object', additionalProperties: false, properties: {} }
 
 /** The parameter that outdoes Accept. */
 export const FORMAT = {

@@ -20,8 +20,8 @@ const RANKS: Readonly<Record<string, number>> = {
   'index.ts': 6,
 }
 
-/** Where the program begins: the package, the command line, threads and processes of their own; and what roles will open. */
-const ENTRIES = ['index.ts', 'cli/main.ts', 'state/state.ts', 'state/lease-keeper.ts']
+/** Where the program begins: the package, the command line, threads and processes of their own. */
+const ENTRIES = ['index.ts', 'cli/main.ts']
 
 /** Places that touch clock, chance, timers or the environment themselves, and why. */
 const EFFECTS: Readonly<Record<string, string>> = {

@@ -9,6 +9,7 @@ import type { MillraceError } from '../../src/base/errors.ts'
 import type { Config } from '../../src/project/config.ts'
 import type { Declaration } from '../../src/project/dataset.ts'
 import { Project } from '../../src/project/project.ts'
+import type { Engine } from '../../src/runtime/engine.ts'
 import { Runtime } from '../../src/runtime/runtime.ts'
 import type { DatasetStatus } from '../../src/project/status.ts'
 import { datasetStatuses, observe } from '../../src/runtime/status.ts'
@@ -25,6 +26,8 @@ export interface OpenOptions {
   readonly loader?: string
   /** Lanes, refreshes and file polls begin at once. Default true. */
   readonly start?: boolean
+  /** What computes tables, beside the embedded engine. */
+  readonly engine?: Engine
 }
 
 /** A data directory and a project folder; its declarations may change from one opening to the next. */
@@ -67,6 +70,7 @@ export class Home {
     const runtime = await Runtime.open({
       project: this.project(declarations, options.config),
       ...(options.loader === undefined ? {} : { loader: options.loader }),
+      ...(options.engine === undefined ? {} : { engine: options.engine }),
       dataDirectory: this.dataDirectory,
       clock: this.clock,
       disk: options.disk ?? this.#disk,

@@ -52,6 +52,15 @@ describe('without a token', () => {
   )
 })
 
+test.each(['/v1/datasets?kind=table', '/v1/datasets/orders?columns=line', '/v1/endpoints?name=x'])(
+  '%s: a parameter that is not known is refused',
+  async (path) => {
+    const answer = await get(shop.server, path)
+    expect(answer).toMatchObject({ status: 400, body: { code: 'bad-request' } })
+    expect(answer.body.detail).toMatch(/^The URL has '\w+', which is not known here\.$/)
+  },
+)
+
 describe('with a token', () => {
   let guarded: Fixture
   beforeAll(async () => {

@@ -1,0 +1,92 @@
+import { join } from 'node:path'
+import { MillraceError } from '../base/errors.ts'
+import { parseJson, stringifyJson } from './json.ts'
+import type { Lake } from './lake.ts'
+import { checkName } from './name.ts'
+
+/** Holds the properties of a namespace that was created by name, and keeps it while it has no table. */
+const FILE = '.namespace.json'
+
+/**
+ * The namespaces of a lake: those that hold a table, and those that were created. Millrace itself needs no namespace to be
+ * created; engines that attach through the catalog do it before they create tables.
+ */
+export class Namespaces {
+  readonly #lake: Pick<Lake, 'root' | 'context' | 'list'>
+
+  constructor(lake: Pick<Lake, 'root' | 'context' | 'list'>) {
+    this.#lake = lake
+  }
+
+  async list(): Promise<string[]> {
+    const { disk } = this.#lake.context
+    const found = new Set((await this.#lake.list()).map(({ namespace }) => namespace))
+    for (const name of await disk.list(this.#lake.root)) if (await this.#created(name)) found.add(name)
+    return [...found].sort()
+  }
+
+  /** Its properties; undefined when there is no such namespace. */
+  async load(name: string): Promise<Readonly<Record<string, string>> | undefined> {
+    return (await this.#created(name)) ?? ((await this.#hasTables(name)) ? {} : undefined)
+  }
+
+  /** Throws `conflict` / `namespace-exists`, `invalid` / `bad-name`. */
+  async create(name: string, properties: Readonly<Record<string, string>>): Promise<void> {
+    checkName(name)
+    if ((await this.load(name)) !== undefined) throw exists(name)
+    const { disk, suffix } = this.#lake.context
+    const directory = join(this.#lake.root, name)
+    await disk.makeDirectory(directory)
+    const temporary = join(directory, `${FILE}.${suffix()}.tmp`)
+    const file = await disk.open(temporary, 'create')
+    try {
+      await file.write(Buffer.from(stringifyJson({ properties })))
+      await file.dataSync()
+    } finally {
+      await file.close()
+    }
+    try {
+      await disk.link(temporary, join(directory, FILE))
+    } catch (error) {
+      if (error instanceof MillraceError && error.code === 'exists') throw exists(name)
+      throw error
+    } finally {
+      await disk.remove(temporary)
+    }
+    await disk.syncDirectory(directory)
+  }
+
+  /** Throws `conflict` / `namespace-not-empty`. Returns whether there was one. */
+  async drop(name: string): Promise<boolean> {
+    if (await this.#hasTables(name)) {
+      throw new MillraceError('conflict', 'namespace-not-empty', `The namespace '${name}' has tables.`, {
+        hint: 'Drop them first.',
+      })
+    }
+    if ((await this.#created(name)) === undefined) return false
+    await this.#lake.context.disk.remove(join(this.#lake.root, name, FILE))
+    return true
+  }
+
+  async #hasTables(name: string): Promise<boolean> {
+    return (await this.#lake.list(name)).length > 0
+  }
+
+  async #created(name: string): Promise<Readonly<Record<string, string>> | undefined> {
+    const path = join(this.#lake.root, name, FILE)
+    const { disk } = this.#lake.context
+    try {
+      const { properties } = parseJson((await disk.readFile(path)).toString('utf8')) as {
+        properties: Record<string, string>
+      }
+      return properties
+    } catch (error) {
+      if (error instanceof MillraceError && error.code === 'not-found') return undefined
+      throw error
+    }
+  }
+}
+
+function exists(name: string): MillraceError {
+  return new MillraceError('conflict', 'namespace-exists', `The namespace '${name}' exists already.`)
+}
