@@ -5,6 +5,7 @@ import { openKafkaLog } from '../log/kafka/open.ts'
 import type { RequestStore } from '../log/kafka/requests.ts'
 import type { DirectoryLake, KafkaLog, S3Lake, SparkEngine as SparkTarget, Target } from '../project/target.ts'
 import type { Project } from '../project/project.ts'
+import { StatePlaces } from '../runtime/handler-places.ts'
 import { type Parts, embeddedParts } from '../runtime/parts.ts'
 import { SparkEngine } from '../runtime/spark-engine.ts'
 import { openState } from '../state/state.ts'
@@ -49,7 +50,12 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
       lake,
       openLog: target.log ? openTopic(options, target.log, state?.requests, effects) : embedded.openLog,
       ...(engine ? { engine } : {}),
-      ...(state ? { ownership: new LeasedOwnership({ state, clock, member, onError }) } : {}),
+      ...(state
+        ? {
+            ownership: new LeasedOwnership({ state, clock, member, onError }),
+            handlerPlaces: new StatePlaces(state.places),
+          }
+        : {}),
       close,
     }
   } catch (error) {

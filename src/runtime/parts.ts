@@ -7,6 +7,7 @@ import type { StreamLog } from '../log/log.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Disk } from '../storage/disk.ts'
 import type { Engine } from './engine.ts'
+import type { HandlerPlaces } from './handler-places.ts'
 import type { Role } from './role.ts'
 
 /** What a project runs on: what differs between a laptop and a cluster. */
@@ -16,6 +17,8 @@ export interface Parts {
   openLog(stream: Stream, events: LogEvents): Promise<StreamLog>
   /** What computes derived tables; without it DuckDB in this process. */
   readonly engine?: Engine
+  /** How far handlers are; without it files in the data directory say. */
+  readonly handlerPlaces?: HandlerPlaces
   /** Which datasets are this process's; without it all are. */
   readonly ownership?: Ownership
 }

@@ -19,7 +19,7 @@ import type { LoadProgress, LoadReport } from './file-loader.ts'
 import { Follower } from './follower.ts'
 import { FunctionPool } from './function-pool.ts'
 import { Gates } from './gates.ts'
-import { HandlerPlaces } from './handler-places.ts'
+import { DiskPlaces } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
 import { Inlet, type Received } from './inlet.ts'
 import { Lanes } from './lanes.ts'
@@ -168,7 +168,7 @@ export class Runtime {
     this.handlers = new Handlers(this.roles.has('schedule') ? project.handlers.values() : [], {
       changes: this.changes,
       publications: this.publications,
-      places: new HandlerPlaces(disk, dataDirectory),
+      places: this.#parts.handlerPlaces ?? new DiskPlaces(disk, dataDirectory),
       clock,
     })
   }
