@@ -11,7 +11,7 @@ import { openState } from '../state/state.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { LeasedOwnership } from './leased-ownership.ts'
-import { SharedPlaces } from './shared-places.ts'
+import { StatePlaces } from '../runtime/handler-places.ts'
 
 /** The parts of a target, to be closed by whoever opened them. */
 export interface OpenParts extends Parts {
@@ -53,7 +53,7 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
       ...(state
         ? {
             ownership: new LeasedOwnership({ state, clock, member, onError }),
-            handlerPlaces: new SharedPlaces(state.places),
+            handlerPlaces: new StatePlaces(state.places),
           }
         : {}),
       close,

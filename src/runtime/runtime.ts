@@ -21,7 +21,7 @@ import type { LoadProgress, LoadReport } from './file-loader.ts'
 import { Follower } from './follower.ts'
 import { FunctionPool } from './function-pool.ts'
 import { Gates } from './gates.ts'
-import { HandlerFiles } from './handler-places.ts'
+import { DiskPlaces } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
 import { Inlet, type Received } from './inlet.ts'
 import { Lanes } from './lanes.ts'
@@ -173,7 +173,7 @@ export class Runtime {
     this.handlers = new Handlers({
       changes: this.changes,
       publications: this.publications,
-      places: this.#parts.handlerPlaces ?? new HandlerFiles(disk, dataDirectory),
+      places: this.#parts.handlerPlaces ?? new DiskPlaces(disk, dataDirectory),
       clock,
     })
   }

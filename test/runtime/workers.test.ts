@@ -35,7 +35,7 @@ function recordsFrom(start: number, count: number): { id: number; at: string }[]
   })
 }
 
-const LAZY = { commitIntervalMs: 3_600_000, backlogBytes: 1e9, quietMs: 3_600_000, lingerMs: 1 }
+const LAZY = { commitIntervalMs: 3_600_000, quietMs: 3_600_000, lingerMs: 1 }
 const EAGER = { ...LAZY, commitIntervalMs: 5, quietMs: 1 }
 
 class Office {
