@@ -7,8 +7,10 @@ import { AbortedBatches } from '../../src/log/kafka/aborted.ts'
 import type { Decoded } from '../../src/log/kafka/decode.ts'
 import { Arena, decodeRecords } from '../../src/log/kafka/decode.ts'
 import { lineOf } from '../../src/log/kafka/lines.ts'
+import { keysOfLines } from '../../src/log/kafka/record-keys.ts'
 import { MemoryRequests } from '../../src/log/kafka/requests.ts'
 import { VarintReader, varintBytes, writeVarint } from '../../src/log/kafka/varint.ts'
+import { partitionOf } from '../../src/log/route.ts'
 import { systemClock } from '../../src/base/clock.ts'
 
 // Any sum does here: brokers are asked in test/scale/kafka.
@@ -267,6 +269,36 @@ describe('values that are no lines', () => {
     bytes.writeUInt32BE(codec.crc32c(bytes.subarray(21)), 17)
     const lines = recordsOf(decoded(bytes)).map(([, text]) => text)
     expect(lines).toEqual(['{"a":1}', JSON.stringify(`${'x'.repeat(50)}\n`), '{"b":2}'])
+  })
+})
+
+describe('record keys', () => {
+  test('are the texts by which partitions are chosen, for any record', () => {
+    const value = fc.oneof(
+      fc.jsonValue(),
+      fc.string(),
+      fc.double(),
+      fc.constantFrom('7', '7.0', 7, null, true, '', 'ü"\\'),
+    )
+    const record = fc.dictionary(fc.constantFrom('a', 'b', 'c', 'ü', 'x"y'), value)
+    fc.assert(
+      fc.property(fc.array(record, { maxLength: 5 }), fc.nat(1), (records, indent) => {
+        const texts = records.map((own) => JSON.stringify(own, null, indent).replaceAll('\n', ' '))
+        const keys = keysOfLines(Buffer.from(texts.map((text) => `${text}\n`).join('')), ['a', 'ü'])
+        keys.forEach((key, i) => {
+          const values = ['a', 'ü'].map((column) => (JSON.parse(texts[i]!) as Record<string, unknown>)[column])
+          if (key === undefined) return expect(values.every((own) => own === undefined || own === null)).toBe(true)
+          // One text is one key as well as two are, so this compares the text itself.
+          expect(partitionOf(key.toString().split('\u001f'), 1 << 30)).toBe(partitionOf(values, 1 << 30))
+        })
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('lines that are no objects have none', () => {
+    const lines = Buffer.from('[1]\n7\nnot json\n{"b":1}\n{"a":null}\n{}\n{"a":1}\n')
+    expect(keysOfLines(lines, ['a']).map((key) => key?.toString())).toEqual([...Array<undefined>(6), '1'])
   })
 })
 

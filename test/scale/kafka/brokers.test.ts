@@ -1,0 +1,73 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { Home } from '../../../scripts/services/home.ts'
+import { down, environment, killProcess, restartProcess, up } from '../../../scripts/services/services.ts'
+import { openKafkaLog } from '../../../src/log/kafka/open.ts'
+import { systemClock } from '../../../src/base/clock.ts'
+import { systemDisk } from '../../../src/storage/disk.ts'
+import { recordsFrom } from '../../log/conformance.ts'
+
+/** A home of its own: the cluster that others use stays whole. */
+let home: Home
+let brokers: string[]
+
+beforeAll(async () => {
+  home = Home.default().beside(await mkdtemp(join(tmpdir(), 'kafka-brokers-')))
+  await up(home, ['kafka'], () => {}, { brokers: 3 })
+  brokers = environment(home, ['kafka'])['KAFKA_BROKERS']!.split(',')
+})
+
+afterAll(async () => {
+  await down(home, ['kafka'], () => {})
+  await rm(home.directory, { recursive: true })
+})
+
+test('each broker of three dies and comes back while records come and go: none is lost, none is there twice', async () => {
+  const log = await openKafkaLog({
+    config: { brokers, replication: 3 },
+    stream: 'ledger',
+    partitions: 2,
+    directory: join(home.directory, 'log'),
+    disk: systemDisk,
+    clock: systemClock,
+    onGrown: () => undefined,
+    onFatal: (error) => {
+      throw error
+    },
+  })
+  const ledger = log.partitions.map(() => new Map<number, string[]>())
+  for (const partition of log.partitions) partition.checkpointed(0)
+  let [n, done] = [0, false]
+  const senders = log.partitions.flatMap((partition) =>
+    [1, 20, 200].map(async (size) => {
+      while (!done) {
+        const records = Array.from({ length: size }, () => `{"n":${n++}}`)
+        const lines = Buffer.from(records.map((record) => `${record}\n`).join(''))
+        // Each is retried within; one that failed would fail the test.
+        const { from } = await partition.append({ lines, records: size })
+        ledger[partition.partition]!.set(from, records)
+      }
+    }),
+  )
+  for (const node of [1, 2, 3]) {
+    await killProcess(home, `kafka-${node}`)
+    const before = n
+    while (n < before + 5_000) await systemClock.sleep(20)
+    await restartProcess(home, `kafka-${node}`)
+  }
+  done = true
+  await Promise.all(senders)
+  const found: string[] = []
+  for (const partition of log.partitions) {
+    const records = await recordsFrom(partition, 0)
+    for (const [from, sent] of ledger[partition.partition]!) {
+      expect(records.slice(from, from + sent.length)).toEqual(sent)
+    }
+    found.push(...records)
+  }
+  expect(found).toHaveLength(n)
+  expect(new Set(found).size).toBe(n)
+  await log.close()
+})
