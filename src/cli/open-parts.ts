@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { Lake } from '../lake/lake.ts'
 import { openKafkaLog } from '../log/kafka/open.ts'
+import type { RequestStore } from '../log/kafka/requests.ts'
 import type { DirectoryLake, KafkaLog, S3Lake, SparkEngine as SparkTarget, Target } from '../project/target.ts'
 import type { Project } from '../project/project.ts'
 import { type Parts, embeddedParts } from '../runtime/parts.ts'
@@ -46,7 +47,7 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
     await engine?.check()
     return {
       lake,
-      openLog: target.log ? openTopic(options, target.log, effects) : embedded.openLog,
+      openLog: target.log ? openTopic(options, target.log, state?.requests, effects) : embedded.openLog,
       ...(engine ? { engine } : {}),
       ...(state ? { ownership: new LeasedOwnership({ state, clock, member, onError }) } : {}),
       close,
@@ -66,6 +67,7 @@ function openLake(target: S3Lake | DirectoryLake, { disk, clock }: Effects): Lak
 function openTopic(
   { project, home }: OpenPartsOptions,
   { kind: _kind, ...config }: KafkaLog,
+  requests: RequestStore | undefined,
   { disk, clock }: Effects,
 ): Parts['openLog'] {
   return (stream, events) =>
@@ -78,6 +80,7 @@ function openTopic(
       directory: join(home.data, 'tmp', 'log', stream.name),
       disk,
       clock,
+      ...(requests ? { requests } : {}),
       ...events,
     })
 }

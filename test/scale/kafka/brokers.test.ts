@@ -38,7 +38,7 @@ test('each broker of three dies and comes back while records come and go: none i
     },
   })
   const ledger = log.partitions.map(() => new Map<number, string[]>())
-  for (const partition of log.partitions) partition.checkpointed(0)
+  for (const partition of log.partitions) await partition.follow(0)
   let [n, done] = [0, false]
   const senders = log.partitions.flatMap((partition) =>
     [1, 20, 200].map(async (size) => {

@@ -18,7 +18,7 @@ test('records are there once and in order though connections break again and aga
   onTestFinished(() => home.remove())
   const log = await home.open()
   const partition = log.partitions[0]!
-  partition.checkpointed(0)
+  await partition.follow(0)
   const ledger = new Map<number, string[]>()
   let done = false
   const read = (async () => {
