@@ -195,8 +195,8 @@ export class KafkaPartition implements PartitionLog {
   async follow(offset: number): Promise<void> {
     await this.look()
     if (offset > this.#end) throw this.#behind(offset)
-    // What goes wrong with the first file is told like what goes wrong with any other.
-    void this.#reader.start(offset)
+    // What goes wrong with files is told as fatal.
+    this.#reader.start(offset).catch(() => undefined)
   }
 
   leave(): Promise<void> {
