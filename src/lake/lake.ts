@@ -20,6 +20,7 @@ import { assignIds, jsonFieldIds, schemaToJson } from './schema.ts'
 import { DEFAULT_PROPERTIES, LakeTable, nameOf, noTable, readView } from './table.ts'
 import type { TableContext, TableId } from './table.ts'
 import type { LakeStore, NewFile } from './store.ts'
+import { Versions } from './versions.ts'
 
 interface Effects {
   readonly clock?: Clock
