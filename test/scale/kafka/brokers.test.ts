@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Home } from '../../../scripts/services/home.ts'
-import { down, environment, killProcess, restartProcess, up } from '../../../scripts/services/services.ts'
+import { down, environment, killProcess, restartProcess, status, up } from '../../../scripts/services/services.ts'
 import { openKafkaLog } from '../../../src/log/kafka/open.ts'
 import { systemClock } from '../../../src/base/clock.ts'
 import { systemDisk } from '../../../src/storage/disk.ts'
@@ -71,5 +71,47 @@ test('each broker of three dies and comes back while records come and go: none i
     count += records.length
   }
   expect([count, found.size]).toEqual([n, n])
+  await log.close()
+})
+
+test('brokers that stand still leave appends undecided, and once they go on each is there once', async () => {
+  const log = await openKafkaLog({
+    config: { brokers, replication: 3 },
+    stream: 'stalled',
+    partitions: 1,
+    directory: join(home.directory, 'stalled'),
+    disk: systemDisk,
+    clock: systemClock,
+    limits: { appendMs: 500, requestMs: 1_500 },
+    onFatal: (error) => {
+      throw error
+    },
+  })
+  const partition = log.partitions[0]!
+  const batch = (i: number) => ({ lines: Buffer.from(`{"n":${i}}\n`), records: 1, key: `key-${i}` })
+  await partition.append(batch(0))
+  const { pids } = status(home, 'kafka')
+  const codes = new Set<string>()
+  const repeating = async (i: number) => {
+    for (;;) {
+      try {
+        return await partition.append(batch(i))
+      } catch (error) {
+        codes.add((error as { code: string }).code)
+        await systemClock.sleep(100)
+      }
+    }
+  }
+  for (const pid of pids) process.kill(pid, 'SIGSTOP')
+  const appends = Array.from({ length: 20 }, (_, i) => repeating(i + 1))
+  try {
+    while (!codes.has('append-unknown')) await systemClock.sleep(50)
+  } finally {
+    for (const pid of pids) process.kill(pid, 'SIGCONT')
+  }
+  const appended = await Promise.all(appends)
+  const records = await recordsFrom(partition, 0)
+  expect(records.toSorted()).toEqual(Array.from({ length: 21 }, (_, i) => `{"n":${i}}`).toSorted())
+  appended.forEach(({ from }, i) => expect(records[from]).toBe(`{"n":${i + 1}}`))
   await log.close()
 })
