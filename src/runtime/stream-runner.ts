@@ -91,7 +91,7 @@ const NO_PARTITIONS: ReadonlySet<number> = new Set()
 interface Landed {
   readonly partition: number
   readonly to: number
-  readonly files: readonly WrittenFile[]
+  readonly files: readonly DataFile[]
   /** The same, for the commit, once they are fsynced. */
   readonly rows: Promise<readonly DataFile[]>
   readonly refused: Promise<readonly DataFile[]>
@@ -303,7 +303,7 @@ export class StreamRunner {
     this.#landed.push({
       partition: segment.partition,
       to: segment.to,
-      files,
+      files: toDataFiles(this.#options.table, files),
       rows: sync(this.#options.table, files),
       refused: quarantineFiles.length === 0 ? Promise.resolve([]) : sync(this.#quarantine!, quarantineFiles),
       counts: { received: accepted + duplicates + quarantined, accepted, duplicates, quarantined },
@@ -406,7 +406,7 @@ export class StreamRunner {
   }
 
   /** The published rows and, unless audits hold snapshots back, the rows that landed since. */
-  async hot(): Promise<{ files: readonly { path: string }[]; version: string; rows: number }> {
+  async hot(): Promise<{ files: readonly DataFile[]; version: string; rows: number }> {
     const { table, audited } = this.#options
     // Taken together: a commit moves files from one to the other.
     const main = table.snapshot('main')
