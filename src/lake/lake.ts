@@ -19,7 +19,7 @@ import type { PartitionField } from './partition.ts'
 import { assignIds, jsonFieldIds, schemaToJson } from './schema.ts'
 import { DEFAULT_PROPERTIES, LakeTable, nameOf, noTable, readView } from './table.ts'
 import type { TableContext, TableId } from './table.ts'
-import type { LakeStore, NewFile } from './store.ts'
+import type { LakeStore, LocalFiles, NewFile } from './store.ts'
 import { Versions } from './versions.ts'
 
 interface Effects {
@@ -60,6 +60,11 @@ export class Lake {
   /** Where it lies: tables are in `root/<namespace>/<name>`. */
   get root(): string {
     return this.context.store.root
+  }
+
+  /** Where its files are read and written on this machine. */
+  get local(): LocalFiles {
+    return this.context.store.local
   }
 
   /** Creates a table. Throws `conflict` / `table-exists`, and `invalid` for names, columns or partitions that cannot be. */

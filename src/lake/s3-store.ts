@@ -23,8 +23,8 @@ export interface S3StoreOptions {
 }
 
 const CACHE_BYTES = 10 * 1024 ** 3
-/** Manifests as they were written or read: the next commit looks at those of the last. */
-const MANIFEST_BYTES = 32 * 1024 ** 2
+/** Manifests that were just written: the next commit looks at those of the last. */
+const WRITTEN_BYTES = 16 * 1024 ** 2
 
 /**
  * A lake in a bucket: docs/formats/lake.md. A version is put by a conditional write, and everything that it refers to is
@@ -36,7 +36,7 @@ export class S3Store implements LakeStore {
   readonly #objects: S3Objects
   readonly #bucket: string
   readonly #disk: Disk
-  readonly #manifests = new Cache<Buffer>(MANIFEST_BYTES)
+  readonly #written = new Cache<Buffer>(WRITTEN_BYTES)
 
   private constructor(root: string, objects: S3Objects, local: FileCache, disk: Disk) {
     this.root = root
@@ -69,11 +69,10 @@ export class S3Store implements LakeStore {
   }
 
   async read(location: string): Promise<Buffer> {
-    const known = this.#manifests.get(location)
-    if (known) return known
-    const bytes = await this.#objects.get(this.#key(location))
-    this.#remember(location, bytes)
-    return bytes
+    const known = this.#written.get(location)
+    // Whoever reads it keeps what it says.
+    this.#written.delete(location)
+    return known ?? this.#objects.get(this.#key(location))
   }
 
   async exists(location: string): Promise<boolean> {
@@ -93,7 +92,7 @@ export class S3Store implements LakeStore {
 
   async write({ path, bytes }: NewFile): Promise<void> {
     await this.#objects.put(this.#key(path), bytes)
-    this.#remember(path, Buffer.from(bytes))
+    this.#written.set(path, Buffer.from(bytes), bytes.length)
   }
 
   draft(location: string, bytes: Buffer): Draft {
@@ -109,7 +108,7 @@ export class S3Store implements LakeStore {
   }
 
   async remove(location: string): Promise<void> {
-    this.#manifests.delete(location)
+    this.#written.delete(location)
     await this.#objects.remove(this.#key(location))
     await this.local.forget(location)
   }
@@ -133,10 +132,6 @@ export class S3Store implements LakeStore {
     for (const key of versions) await this.#objects.remove(key)
     await this.#objects.removeAll(keys.filter((key) => versionOf(key) === 0))
     await this.#disk.removeTree(this.local.pathOf(location))
-  }
-
-  #remember(location: string, bytes: Buffer): void {
-    if (location.endsWith('.avro')) this.#manifests.set(location, bytes, bytes.length)
   }
 
   #key(location: string): string {

@@ -108,6 +108,11 @@ export class LakeTable {
     return this.context.store.local
   }
 
+  /** Whether a data file is still there. */
+  holds({ path }: Pick<DataFile, 'path'>): Promise<boolean> {
+    return this.context.store.exists(path)
+  }
+
   /** Branches and tags with the snapshots they are at. */
   get refs(): Readonly<Record<string, bigint>> {
     const { refs = {} } = this.#view.metadata

@@ -12,8 +12,8 @@ export interface LandedBatch {
   readonly partition: number
   readonly from: number
   readonly to: number
-  readonly files: readonly WrittenFile[]
-  /** The same, for the commit, once they are fsynced. */
+  readonly files: readonly DataFile[]
+  /** The same, for the commit, once they are durable. */
   readonly rows: Promise<readonly DataFile[]>
   readonly refused: Promise<readonly DataFile[]>
   /** Its refused records are in quarantine already: the commit of its rows failed since. */
@@ -39,7 +39,7 @@ export class Landed {
     return this.#batches
   }
 
-  get files(): readonly WrittenFile[] {
+  get files(): readonly DataFile[] {
     return this.#batches.flatMap(({ files }) => files)
   }
 
@@ -47,14 +47,14 @@ export class Landed {
     return countsOf(this.#batches)
   }
 
-  /** Takes up a batch of records [from, to), whose files are fsynced from now on. */
+  /** Takes up a batch of records [from, to), whose files are made durable from now on. */
   add({ segment, from, result, table, quarantine }: Landing): void {
     const { accepted, duplicates, quarantined, files, quarantineFiles, newestMs } = result
     const batch = {
       partition: segment.partition,
       from,
       to: segment.to,
-      files,
+      files: toDataFiles(table, files),
       rows: syncAhead(table, files),
       refused: quarantineFiles.length === 0 ? Promise.resolve([]) : syncAhead(quarantine!, quarantineFiles),
       isRefusedIn: false,

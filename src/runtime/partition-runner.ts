@@ -7,7 +7,7 @@ import type { PartitionLog, Segment } from '../log/log.ts'
 import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
-import { batchJob, laneName, remembers, restoreJob, sourcesOf } from './lane-job.ts'
+import { batchJob, laneName, remembers, restoreLane, sourcesOf } from './lane-job.ts'
 import type { BatchJob, BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
 
@@ -193,9 +193,9 @@ export class PartitionRunner {
     const { lanes, stream, table, log } = this.#options
     if (this.#restored || !remembers(stream)) return
     const files = stream.unique === undefined ? [] : await this.#options.acceptedFiles()
-    await lanes.restore(
-      restoreJob(laneName(stream, log.partition), stream, log.partition, this.#newestMs, table, files),
-    )
+    const { partition } = log
+    const lane = laneName(stream, partition)
+    await restoreLane(lanes, { lane, stream, partition, newestMs: this.#newestMs, table, files })
     this.#restored = true
   }
 

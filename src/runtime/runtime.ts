@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import { Database } from '../engine/duckdb/database.ts'
+import type { Hold } from '../lake/store.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { RecordBatch, StreamLog } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
@@ -145,7 +146,10 @@ export class Runtime {
       warehouse: this.warehouse,
       engine: this.engine,
       scheduler: this.scheduler,
-      gates: new Gates((dataset) => this.publishedSql(dataset)),
+      gates: new Gates(
+        () => this.warehouse.lake.local.hold(),
+        (dataset, hold) => this.publishedSql(dataset, hold),
+      ),
       ...threadsOf(options, temporary),
       idlePartitions: (stream) =>
         this.#isAlone(stream) ? this.streams.get(stream)!.idlePartitions() : this.#follower.idlePartitions(stream),
@@ -336,11 +340,14 @@ export class Runtime {
     return found
   }
 
-  /** A table expression for the published rows of a dataset. */
-  async publishedSql(name: string): Promise<string> {
+  /**
+   * A table expression for the published rows of a dataset, to be used while `hold` keeps their files on this machine; without
+   * one they stay as long as this process runs.
+   */
+  async publishedSql(name: string, hold: Hold = this.warehouse.lake.local.hold()): Promise<string> {
     const table = this.lakeTable(name)
     const main = table.snapshot('main')
-    return relationOf(table, main ? await table.files(main) : [])
+    return relationOf(table, main ? await table.files(main) : [], hold)
   }
 
   async #published(step: EngineStep, name: string): Promise<string> {

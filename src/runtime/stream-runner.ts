@@ -2,6 +2,7 @@ import { MillraceError, asMillraceError } from '../base/errors.ts'
 import { Bell } from '../base/bell.ts'
 import type { Clock } from '../base/clock.ts'
 import { SerialQueue } from '../base/queue.ts'
+import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { PartitionLog, Segment, StreamLog } from '../log/log.ts'
 import type { EventTime } from '../project/event-time.ts'
@@ -399,7 +400,7 @@ export class StreamRunner {
   }
 
   /** The published rows and, unless audits hold snapshots back, the rows that landed since. */
-  async hot(): Promise<{ files: readonly { path: string }[]; version: string; rows: number }> {
+  async hot(): Promise<{ files: readonly DataFile[]; version: string; rows: number }> {
     const { table, audited } = this.#options
     // Taken together: a commit moves files from one to the other.
     const main = table.snapshot('main')

@@ -14,7 +14,7 @@ import { FunctionTasks, type FunctionTasksOptions, refusedIn, resultRows } from 
 import { reduceSorted } from './map-reduce.ts'
 import { type Counts, NO_COUNTS, type StepRecord, addCounts, readRecord, recordSummary } from './record.ts'
 import { rewriteWithout } from './rewrite.ts'
-import { dataDirectory, relationOf, toDataFiles } from './warehouse.ts'
+import { holding, localDataDirectory, relationOf, toDataFiles } from './warehouse.ts'
 
 export interface TransformRunnerOptions extends FunctionTasksOptions {
   /** The table's columns, with those of the origin. */
@@ -109,8 +109,10 @@ export class TransformRunner {
     const rows =
       files.length === 0
         ? []
-        : await database.rows(
-            `SELECT raw, _partition, _offset FROM ${relationOf(quarantine!, files)} WHERE (${where}) ORDER BY _partition, _offset`,
+        : await holding(quarantine!, async (hold) =>
+            database.rows(
+              `SELECT raw, _partition, _offset FROM ${await relationOf(quarantine!, files, hold)} WHERE (${where}) ORDER BY _partition, _offset`,
+            ),
           )
     return this.#tasks.inFolder(async (folder) => {
       const input = join(folder, 'input.ndjson')
@@ -165,7 +167,7 @@ export class TransformRunner {
     const quarantine = (this.#quarantine ??= (await this.#options.openQuarantine(true))!)
     const written = await this.#options.database.use((connection) =>
       copyToParquet(connection, quarantineSelect(refusedIn(folder)), {
-        directory: directory ?? dataDirectory(quarantine),
+        directory: directory ?? localDataDirectory(quarantine),
         fields: quarantine.fields,
       }),
     )

@@ -5,6 +5,7 @@ import { parquetRelation } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { Lake, TableOptions } from '../lake/lake.ts'
 import type { PartitionField } from '../lake/partition.ts'
+import type { Hold } from '../lake/store.ts'
 import { dataFile } from '../lake/stats.ts'
 import type { LakeTable, Snapshot, TableId } from '../lake/table.ts'
 import { transformName } from '../lake/transform.ts'
@@ -108,21 +109,49 @@ export function changesRows({ operation, summary }: Snapshot): boolean {
   return operation !== 'replace' && (summary['added-records'] !== '0' || (summary['deleted-records'] ?? '0') !== '0')
 }
 
-/** The published rows of a table, with files pruned to those given. */
-export function relationOf(table: LakeTable, files: readonly Pick<DataFile, 'path'>[]): string {
+/** Some files of a table, as a commit or this process's lanes know them. */
+export type FileRef = Pick<DataFile, 'path'> & Partial<Pick<DataFile, 'bytes'>>
+
+/** The rows of exactly these files as a table expression of DuckDB's, to be used while `hold` keeps them on this machine. */
+export async function relationOf(
+  table: LakeTable,
+  files: readonly FileRef[],
+  hold: Hold,
+  fileColumn?: string,
+): Promise<string> {
+  await hold.add(files)
   return parquetRelation(
-    files.map((file) => file.path),
+    files.map((file) => table.local.pathOf(file.path)),
     table.fields,
+    fileColumn,
   )
 }
 
-export function toDataFiles(table: LakeTable, written: readonly WrittenFile[]): DataFile[] {
-  return written.map((file) => dataFile(table.fields, table.partition, file))
+/** Keeps files of a table's lake on this machine while work goes on. */
+export async function holding<T>(table: LakeTable, work: (hold: Hold) => Promise<T>): Promise<T> {
+  const hold = table.local.hold()
+  try {
+    return await work(hold)
+  } finally {
+    hold.release()
+  }
 }
 
-/** Directory that new data files of a table go to. */
+/** What DuckDB wrote on this machine, as a commit takes it. */
+export function toDataFiles(table: LakeTable, written: readonly WrittenFile[]): DataFile[] {
+  return written.map((file) =>
+    dataFile(table.fields, table.partition, { ...file, path: table.local.locationOf(file.path) }),
+  )
+}
+
+/** Where new data files of a table go. */
 export function dataDirectory(table: LakeTable): string {
   return `${table.location}/data`
+}
+
+/** The same on this machine. */
+export function localDataDirectory(table: LakeTable): string {
+  return table.local.pathOf(dataDirectory(table))
 }
 
 function layoutOf(partition: readonly PartitionField[]): string {

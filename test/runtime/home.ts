@@ -134,7 +134,7 @@ export function jsonRows(reader: DuckDBResultReader): Row[] {
 async function quarantineSql(runtime: Runtime, name: string): Promise<string> {
   const table = runtime.tables.get(name)?.quarantine ?? (await runtime.stream(name).quarantineTable())
   const main = table.snapshot('main')
-  return relationOf(table, main ? await table.files(main) : [])
+  return relationOf(table, main ? await table.files(main) : [], table.local.hold())
 }
 
 /** The one value of a query. */
