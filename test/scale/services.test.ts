@@ -54,7 +54,10 @@ test('the S3 server lets one of many put an object that is not there, and replac
   const won = writers.filter((_, i) => results[i]!.status === 'fulfilled')
   expect(won).toHaveLength(1)
   const lost = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
-  for (const error of lost) expect(error).toMatchObject({ $metadata: { httpStatusCode: expect.toSatisfy((status) => status === 409 || status === 412) } })
+  for (const error of lost)
+    expect(error).toMatchObject({
+      $metadata: { httpStatusCode: expect.toSatisfy((status) => status === 409 || status === 412) },
+    })
 
   const stored = await client.send(new GetObjectCommand({ Bucket, Key: 'a/version' }))
   expect(await stored.Body!.transformToString()).toBe(won[0])

@@ -119,7 +119,7 @@ export class KafkaPartition implements PartitionLog {
       return { from: this.#end, to: this.#end, repeated: false }
     }
     const lines = joined(batch.lines)
-    const note = this.#noteOf(batch, lines)
+    const note = this.#noteOf(batch)
     const append: BatchAppend = {
       lines,
       records,
@@ -255,7 +255,7 @@ export class KafkaPartition implements PartitionLog {
     this.#options.onGrown?.(this.partition)
   }
 
-  #noteOf({ key, source, records }: RecordBatch, lines: Buffer): AppendNote | undefined {
+  #noteOf({ key, source, records }: RecordBatch): AppendNote | undefined {
     const { limits, place } = this.#options
     if (key !== undefined && (key.length === 0 || key.length > limits.keyLength)) {
       throw new MillraceError(

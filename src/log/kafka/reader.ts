@@ -3,6 +3,7 @@ import { type MillraceError, asMillraceError } from '../../base/errors.ts'
 import { SerialQueue } from '../../base/queue.ts'
 import type { Segment } from '../log.ts'
 import type { SegmentCache } from './cache.ts'
+import { Arena } from './decode.ts'
 import type { Part, TopicReader } from './scan.ts'
 import { readPart } from './scan.ts'
 
@@ -85,7 +86,8 @@ export class PartitionReader {
 
   async #read(from: number, signal: AbortSignal): Promise<void> {
     const { cache, limits, place, onPart, onStuck } = this.#options
-    const options = { purpose: `fetch/${place.topic}/${place.partition}`, waitMs: limits.fetchWaitMs, signal }
+    const purpose = `fetch/${place.topic}/${place.partition}`
+    const options = { purpose, waitMs: limits.fetchWaitMs, arena: new Arena(), signal }
     let next = from
     try {
       while (!signal.aborted) {
