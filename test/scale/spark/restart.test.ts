@@ -81,6 +81,7 @@ test('Spark is killed in the middle of steps: nothing is lost, nothing is there 
   await runtime.settle()
 
   expect(await query(runtime, 'SELECT count(*)::INT AS n FROM {orders}')).toEqual([{ n: id }])
+  for (const one of [byDay, latest, whole]) expect(runtime.scheduler.stateOf(one)).toEqual({ state: 'ok' })
   const same = async (actual: string, expected: string): Promise<void> => {
     expect(await query(runtime, `(${actual}) EXCEPT ALL (${expected})`)).toEqual([])
     expect(await query(runtime, `(${expected}) EXCEPT ALL (${actual})`)).toEqual([])
