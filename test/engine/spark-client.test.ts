@@ -142,7 +142,7 @@ test('what never reached the server is sent again under its id; what may have is
     const sent = await scripted({ ExecutePlan: () => [broken], ReattachExecute: () => [lost(gone)] })
     await expect((await open(sent.url)).execute('x')).rejects.toMatchObject({
       kind: 'unavailable',
-      code: 'engine-lost',
+      code: 'engine-restarted',
     })
     expect(of(sent.calls, 'ExecutePlan').length).toBe(1)
   }
@@ -150,7 +150,7 @@ test('what never reached the server is sent again under its id; what may have is
     ExecutePlan: () => [{ responseId: 'a' }, broken],
     ReattachExecute: () => [lost('INVALID_HANDLE.OPERATION_NOT_FOUND')],
   })
-  await expect((await open(started.url)).execute('x')).rejects.toMatchObject({ code: 'engine-lost' })
+  await expect((await open(started.url)).execute('x')).rejects.toMatchObject({ code: 'engine-restarted' })
 })
 
 test('a server that stays away is given up', async () => {

@@ -146,7 +146,7 @@ function byStatus(
 export function sessionLost(failed: Failed, cause: unknown): MillraceError {
   return new MillraceError(
     'unavailable',
-    'engine-lost',
+    'engine-restarted',
     `Spark at ${failed.server} was restarted, or dropped the session, during the work.`,
     {
       hint: 'The work is repeated; nothing of it was committed.',
