@@ -10,6 +10,7 @@ import type { DirectoryLake, KafkaLog, S3Lake, SparkEngine as SparkTarget, Targe
 import type { Project } from '../project/project.ts'
 import { type Parts, embeddedParts } from '../runtime/parts.ts'
 import { SparkEngine, type SparkEngineOptions } from '../runtime/spark-engine.ts'
+import { DEFAULT_REGION } from '../storage/s3/config.ts'
 import { openState } from '../state/state.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
@@ -120,5 +121,5 @@ function sparkFiles(
     })
   }
   if (catalog === undefined) return { catalog: { directory: root } }
-  return { catalog: { uri: catalog }, ...(s3 ? { files: s3Files({ ...s3, ...s3.credentials }) } : {}) }
+  return { catalog: { uri: catalog }, ...(s3 ? { files: s3Files({ region: DEFAULT_REGION, ...s3, ...s3.credentials }) } : {}) }
 }
