@@ -1,6 +1,6 @@
 import { MillraceError } from '../base/errors.ts'
 import type { Config } from '../project/config.ts'
-import type { KafkaLog, PostgresState, S3Lake, SparkEngine, Target } from '../project/target.ts'
+import type { DirectoryLake, KafkaLog, PostgresState, S3Lake, SparkEngine, Target } from '../project/target.ts'
 import { type ObjectShape, type OptionShape, checkObject, isObject } from './check-shape.ts'
 
 /** Every option has its shape: the compiler keeps it complete. */
@@ -40,13 +40,20 @@ const S3: Complete<S3Lake> = {
   cacheBytes: 'number',
 }
 
+const DIRECTORY: Complete<DirectoryLake> = { kind: { oneOf: ['directory'] }, path: 'text' }
+
 const SPARK: Complete<SparkEngine> = { kind: { oneOf: ['spark'] }, url: 'text', catalog: 'text' }
 
 const POSTGRES: Complete<PostgresState> = { kind: { oneOf: ['postgres'] }, url: 'text', schema: 'text' }
 
 const TARGET: Complete<Target> = {
   log: { options: { ...KAFKA }, required: ['kind', 'brokers'] },
-  lake: { options: { ...S3 }, required: ['kind', 'bucket'] },
+  lake: {
+    anyOf: [
+      { options: { ...DIRECTORY }, required: ['kind', 'path'] },
+      { options: { ...S3 }, required: ['kind', 'bucket'] },
+    ],
+  },
   engine: { options: { ...SPARK }, required: ['kind', 'url'] },
   state: { options: { ...POSTGRES }, required: ['kind', 'url'] },
 }

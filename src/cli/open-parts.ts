@@ -1,7 +1,9 @@
 import { join } from 'node:path'
-import type { MillraceError } from '../base/errors.ts'
+import { MillraceError } from '../base/errors.ts'
+import { Lake } from '../lake/lake.ts'
 import { openKafkaLog } from '../log/kafka/open.ts'
-import type { KafkaLog, SparkEngine as SparkTarget, Target } from '../project/target.ts'
+import type { RequestStore } from '../log/kafka/requests.ts'
+import type { DirectoryLake, KafkaLog, S3Lake, SparkEngine as SparkTarget, Target } from '../project/target.ts'
 import type { Project } from '../project/project.ts'
 import { type Parts, embeddedParts } from '../runtime/parts.ts'
 import { SparkEngine } from '../runtime/spark-engine.ts'
@@ -9,6 +11,7 @@ import { openState } from '../state/state.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { LeasedOwnership } from './leased-ownership.ts'
+import { SharedPlaces } from './shared-places.ts'
 
 /** The parts of a target, to be closed by whoever opened them. */
 export interface OpenParts extends Parts {
@@ -37,7 +40,7 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
     const embedded = embeddedParts({ dataDirectory: home.data, disk, clock })
     const state = target.state && (await openState({ schema: project.name, ...target.state }, { clock }))
     if (state) closing.push(() => state.close())
-    const { lake } = embedded
+    const lake = target.lake ? openLake(target.lake, effects) : embedded.lake
     const engine =
       target.engine &&
       new SparkEngine({ lake, url: target.engine.url, catalog: catalogOf(target.engine, lake.root), clock })
@@ -45,9 +48,14 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
     await engine?.check()
     return {
       lake,
-      openLog: target.log ? openTopic(options, target.log, effects) : embedded.openLog,
+      openLog: target.log ? openTopic(options, target.log, state?.requests, effects) : embedded.openLog,
       ...(engine ? { engine } : {}),
-      ...(state ? { ownership: new LeasedOwnership({ state, clock, member, onError }) } : {}),
+      ...(state
+        ? {
+            ownership: new LeasedOwnership({ state, clock, member, onError }),
+            handlerPlaces: new SharedPlaces(state.places),
+          }
+        : {}),
       close,
     }
   } catch (error) {
@@ -56,10 +64,16 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
   }
 }
 
+function openLake(target: S3Lake | DirectoryLake, { disk, clock }: Effects): Lake {
+  if (target.kind === 'directory') return new Lake({ root: target.path, disk, clock })
+  throw new MillraceError('invalid', 'not-built', 'A lake on S3 cannot be opened yet.')
+}
+
 /** A stream's log is a topic; what is being processed of it lies in a directory of this process for a while. */
 function openTopic(
   { project, home }: OpenPartsOptions,
   { kind: _kind, ...config }: KafkaLog,
+  requests: RequestStore | undefined,
   { disk, clock }: Effects,
 ): Parts['openLog'] {
   return (stream, events) =>
@@ -72,6 +86,7 @@ function openTopic(
       directory: join(home.data, 'tmp', 'log', stream.name),
       disk,
       clock,
+      ...(requests ? { requests } : {}),
       ...events,
     })
 }

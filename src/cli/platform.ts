@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { IdentifiedField } from '../project/columns.ts'
 import { refusesRows } from '../project/project.ts'
 import { assignIds } from '../lake/schema.ts'
@@ -106,7 +105,7 @@ export class RuntimePlatform implements Platform {
   }
 
   get #lake(): string {
-    return join(this.#runtime.options.dataDirectory, 'lake')
+    return this.#runtime.warehouse.lake.root
   }
 }
 

@@ -60,7 +60,7 @@ export async function serve(
       config: configOf(project.config, effects, port, host),
       clock: effects.clock,
       catalog: catalogOf(runtime),
-      directories: [join(home.data, 'lake')],
+      directories: [runtime.warehouse.lake.root],
       temporary: join(home.data, 'tmp'),
       controlToken: token,
     })

@@ -6,7 +6,7 @@ export interface Target {
   /** Where records wait to be processed. Embedded: files under the data directory. */
   log?: KafkaLog
   /** Where tables are. Embedded: files under the data directory. */
-  lake?: S3Lake
+  lake?: S3Lake | DirectoryLake
   /** What computes tables. Embedded: DuckDB in this process. */
   engine?: SparkEngine
   /** Leases, idempotency keys, places of handlers, run history. Embedded: SQLite under the data directory. */
@@ -31,6 +31,13 @@ export interface KafkaLog {
   retention?: string
   /** How records are compressed on their way and in the topic. Default 'zstd'. */
   compression?: 'none' | 'lz4' | 'zstd'
+}
+
+/** A directory that all processes see at the same path, on a file system with hard links. */
+export interface DirectoryLake {
+  kind: 'directory'
+  /** Absolute. */
+  path: string
 }
 
 /** A bucket that honours conditional writes (`If-None-Match`). */

@@ -11,8 +11,16 @@ export interface HandlerPlace {
   readonly reset: boolean
 }
 
+/** Keeps how far the handlers are. */
+export interface HandlerPlaces {
+  /** Undefined for a handler never seen. */
+  read(handler: string): Promise<HandlerPlace | undefined>
+  /** Durable when it resolves. */
+  write(handler: string, place: HandlerPlace): Promise<void>
+}
+
 /** How far the handlers are, in a file each: docs/formats/handlers.md. */
-export class HandlerPlaces {
+export class HandlerFiles implements HandlerPlaces {
   readonly #disk: Disk
   readonly #directory: string
   #made = false

@@ -16,7 +16,7 @@ const CONTROL = 0x20
 /** Name of the record header in which an append keeps its key and source mark; on the first of its records. */
 export const APPEND_HEADER = 'millrace'
 
-export type Crc32c = (bytes: Uint8Array) => number
+export type Crc32c = (bytes: Buffer) => number
 
 /** Compressions by their number in a batch's attributes. */
 export const COMPRESSIONS = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
@@ -38,6 +38,8 @@ export interface BatchAppend {
 export interface EncodedRecords {
   /** `BATCH_HEADER` bytes of room, then the records. */
   readonly bytes: Buffer
+  /** What `bytes` is the beginning of; to be used again once they are not needed. */
+  readonly room: Buffer
   readonly records: number
   readonly firstMs: number
   readonly newestMs: number
@@ -48,11 +50,12 @@ const NEWLINE = 10
 
 /**
  * Lines as Kafka records, in one pass: values are the lines without their newlines. An append without lines but with a header
- * becomes one record without a value, which carries the header.
+ * becomes one record without a value, which carries the header. They are written to `spare` if they fit.
  */
-export function encodeRecords(appends: readonly BatchAppend[]): EncodedRecords {
+export function encodeRecords(appends: readonly BatchAppend[], spare?: Buffer): EncodedRecords {
   const firstMs = appends[0]!.atMs
-  const out = Buffer.allocUnsafe(BATCH_HEADER + appends.reduce((sum, append) => sum + roomOf(append), 0))
+  const room = BATCH_HEADER + appends.reduce((sum, append) => sum + roomOf(append), 0)
+  const out = spare !== undefined && spare.length >= room ? spare : Buffer.allocUnsafe(room)
   let at = BATCH_HEADER
   let delta = 0
   let newestMs = firstMs
@@ -74,7 +77,7 @@ export function encodeRecords(appends: readonly BatchAppend[]): EncodedRecords {
       at += headers.copy(out, at)
     }
   }
-  return { bytes: out.subarray(0, at), records: delta, firstMs, newestMs }
+  return { bytes: out.subarray(0, at), room: out, records: delta, firstMs, newestMs }
 }
 
 /** A record without headers says that it has none. */

@@ -47,19 +47,21 @@ export class SegmentCache {
   /** Who keeps files, and files out of use with those who kept them at that time. */
   readonly #holders = new Set<symbol>()
   #retired: { readonly path: string; readonly holders: Set<symbol> }[] = []
-  /** Offset at which the next record may begin. */
+  /** Offset at which the next segment begins: where the last one ended. */
+  #next: number
+  /** Offset up to which all is here. */
   #to: number
 
   constructor(disk: Disk, directory: string, partition: number, from: number) {
     this.#disk = disk
     this.#directory = directory
     this.#partition = partition
-    this.#to = from
+    this.#next = this.#to = from
   }
 
-  /** Offset of the first record here. */
+  /** Where what is here begins. */
   get from(): number {
-    return this.#sealed[0]?.from ?? this.#tail?.segment.from ?? this.#to
+    return this.#sealed[0]?.from ?? this.#next
   }
 
   /** Offset up to which records, or gaps, are here. */
@@ -92,21 +94,18 @@ export class SegmentCache {
       await file.writeAll(buffers)
     }
     this.#to = to
-    const last = this.#tail?.segment ?? this.#sealed.at(-1)
-    // A sealed segment may be on its way already.
-    if (last === this.#tail?.segment && last !== undefined) last.to = to
+    if (this.#tail !== undefined) this.#tail.segment.to = to
   }
 
   /** Closes the file that is written to. With `to`, the gap up to there becomes a segment without records when there is none. */
   async seal(covered?: number): Promise<void> {
-    if (this.#tail === undefined && covered !== undefined && (this.#sealed.at(-1)?.to ?? this.from) < covered) {
-      await this.#addEmpty(covered)
-    }
+    if (this.#tail === undefined && covered !== undefined && this.#next < covered) await this.#addEmpty(covered)
     const tail = this.#tail
     if (tail === undefined) return
     this.#tail = undefined
     await tail.file.close()
     this.#sealed.push(tail.segment)
+    this.#next = tail.segment.to
   }
 
   /** Sealed segments with records at or after `from`. */
@@ -169,24 +168,24 @@ export class SegmentCache {
   async restart(from: number): Promise<void> {
     await this.seal()
     await this.retire(Infinity)
-    this.#to = from
+    this.#next = this.#to = from
   }
 
   async #begin(): Promise<Tail> {
-    const path = join(this.#directory, `${String(this.#to).padStart(16, '0')}-${this.#files++}.ndjson`)
-    const segment: StoredSegment = { path, from: this.#to, to: this.#to, bytes: 0, lines: 0, records: 0, frames: [] }
+    const from = this.#next
+    const path = join(this.#directory, `${String(from).padStart(16, '0')}-${this.#files++}.ndjson`)
+    const segment: StoredSegment = { path, from, to: from, bytes: 0, lines: 0, records: 0, frames: [] }
     const file = await this.#disk.open(path, 'create')
     this.#byPath.set(path, segment)
     return { segment, file }
   }
 
   async #addEmpty(to: number): Promise<void> {
-    const from = this.#sealed.at(-1)?.to ?? this.from
-    this.#to = from
     this.#tail = await this.#begin()
-    const empty = { offset: from, records: 0, lines: Buffer.alloc(0), atMs: 0, mark: undefined }
-    await this.#tail.file.write(this.#frame(this.#tail.segment, empty))
-    this.#to = this.#tail.segment.to = to
+    const { segment, file } = this.#tail
+    const empty = { offset: segment.from, records: 0, lines: Buffer.alloc(0), atMs: 0, mark: undefined }
+    await file.write(this.#frame(segment, empty))
+    segment.to = to
   }
 
   /** Notes a frame and returns its header. */

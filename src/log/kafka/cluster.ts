@@ -158,7 +158,8 @@ export class KafkaCluster {
     this.#closed = true
     const connections = await Promise.allSettled(this.#connections.values())
     this.#connections.clear()
-    await Promise.all(connections.map((opened) => (opened.status === 'fulfilled' ? opened.value.close() : undefined)))
+    const open = connections.flatMap((opened) => (opened.status === 'fulfilled' ? [opened.value] : []))
+    await Promise.all(open.map((connection) => connection.close()))
   }
 
   async #connection(address: Address, purpose: string): Promise<Connection> {

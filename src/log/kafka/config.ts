@@ -21,7 +21,7 @@ export interface KafkaConfig {
   readonly topicPrefix?: string
   /** How long brokers keep records, processed or not, as '30 days'. Default: until Millrace removes them. */
   readonly retention?: string
-  /** How records are compressed on their way and in the topic. Default 'zstd'. */
+  /** How records are compressed on their way and in the topic. Default 'lz4'. */
   readonly compression?: Extract<Compression, 'none' | 'lz4' | 'zstd'>
 }
 

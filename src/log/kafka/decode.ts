@@ -21,9 +21,6 @@ export interface Run {
 export interface AppendNote {
   readonly records: number
   readonly key?: string
-  /** CRC-32 of its lines, and their length: what a repetition must have too. */
-  readonly crc?: number
-  readonly bytes?: number
   readonly mark?: unknown
 }
 
@@ -50,6 +47,26 @@ export interface FetchedBytes extends TopicPlace {
   readonly aborted: readonly AbortedTransaction[]
 }
 
+/** Room for the lines of one fetch after the other: new room each time would keep the garbage collector busy. */
+export class Arena {
+  #bytes = Buffer.alloc(0)
+  #used = 0
+  #wanted = 0
+
+  /** What was taken is taken back. */
+  reset(): void {
+    if (this.#wanted > this.#bytes.length) this.#bytes = Buffer.allocUnsafe(Math.ceil(this.#wanted * 1.25))
+    this.#used = this.#wanted = 0
+  }
+
+  take(bytes: number): Buffer {
+    this.#wanted += bytes
+    if (this.#used + bytes > this.#bytes.length) return Buffer.allocUnsafe(bytes)
+    this.#used += bytes
+    return this.#bytes.subarray(this.#used - bytes, this.#used)
+  }
+}
+
 /** Within a batch, arrivals this close, ms, count as one: else each record of a slow producer would be a frame. */
 const ARRIVAL_MS = 100
 const NEWLINE = 10
@@ -58,11 +75,12 @@ const NOTE_NAME = Buffer.from(APPEND_HEADER)
 
 /**
  * The committed records of fetched bytes as lines, in one pass. Runs depend on what the topic holds alone, not on how it was
- * fetched, but that a run may begin later when `from` lies within it.
+ * fetched, but that a run may begin later when `from` lies within it. Lines are in the arena: there until the next call with it.
  *
  * Errors: those of `batchesOf`; `corrupt`/`log-corrupt` where a batch cannot be decompressed or read.
  */
-export function decodeRecords(fetched: FetchedBytes, codec: Codec): Decoded {
+export function decodeRecords(fetched: FetchedBytes, codec: Codec, arena = new Arena()): Decoded {
+  arena.reset()
   const visible = new AbortedBatches(fetched.aborted)
   const decoded = { runs: [] as Run[], next: fetched.from, notes: [] as Decoded['notes'][number][], tombstones: 0 }
   for (const batch of batchesOf(fetched.bytes, fetched, codec.crc32c)) {
@@ -70,7 +88,7 @@ export function decodeRecords(fetched: FetchedBytes, codec: Codec): Decoded {
     // A fetch begins with the batch that holds its offset: one wholly below says nothing new, but a marker ends its transaction.
     if (!visible.isVisible(batch) || batch.records === 0 || batch.to <= fetched.from) continue
     try {
-      new BatchDecoder(batch, payloadOf(batch, codec), fetched.from, codec.text).decode(decoded)
+      new BatchDecoder(batch, payloadOf(batch, codec), fetched.from, codec.text, arena).decode(decoded)
     } catch (cause) {
       if (!(cause instanceof RangeError)) throw cause
       throw corruptBatch(fetched, batch.from, cause.message)
@@ -98,7 +116,8 @@ class BatchDecoder {
   readonly #batch: BatchView
   readonly #payload: Buffer
   readonly #from: number
-  readonly #text: ((value: Buffer) => Buffer) | undefined
+  readonly #text: Codec['text']
+  readonly #arena: Arena
   /** Lines so far. Records are longer than their lines, unless a value had to be changed. */
   #out: Buffer
   #length = 0
@@ -113,12 +132,13 @@ class BatchDecoder {
   /** Offset after the records that the mark is for. */
   #markTo = 0
 
-  constructor(batch: BatchView, payload: Buffer, from: number, text: ((value: Buffer) => Buffer) | undefined) {
+  constructor(batch: BatchView, payload: Buffer, from: number, text: Codec['text'], arena: Arena) {
     this.#batch = batch
     this.#payload = payload
     this.#from = from
     this.#text = text
-    this.#out = Buffer.allocUnsafe(payload.length)
+    this.#arena = arena
+    this.#out = arena.take(payload.length)
   }
 
   decode(output: Output): void {
@@ -131,7 +151,7 @@ class BatchDecoder {
     output.runs.length = whole
     output.notes.length = before.notes
     output.tombstones = before.tombstones
-    this.#out = Buffer.allocUnsafe(this.#payload.length)
+    this.#out = this.#arena.take(this.#payload.length)
     this.#length = this.#runStart = this.#runRecords = 0
     this.#following = -1
     this.#mark = undefined

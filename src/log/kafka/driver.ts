@@ -1,10 +1,11 @@
 import { constants, gunzipSync, zstdCompress, zstdDecompressSync } from 'node:zlib'
+import type * as Library from '@platformatic/kafka'
 import { MillraceError } from '../../base/errors.ts'
-import type { Compression } from './batch.ts'
+import { frameContentSize } from '../local/merged.ts'
 import type { Codec } from './decode.ts'
 
 /** The client library, which is installed where Kafka is used. */
-export type Driver = typeof import('@platformatic/kafka')
+export type Driver = typeof Library
 
 /** Errors: `invalid`/`driver-missing`. */
 export async function loadDriver(): Promise<Driver> {
@@ -25,22 +26,28 @@ export async function loadDriver(): Promise<Driver> {
 
 /** What a batch may grow to when it is decompressed: a few bytes must not fill the memory. */
 const CONTENT_BYTES_MAX = 512 * 1024 * 1024
-/** Fast, and on lines of JSON nearly as small as the levels above 0. */
-const ZSTD_LEVEL = -1
+/** On lines of JSON as fast as the levels below it, and smaller. */
+const ZSTD_LEVEL = 1
+/** Bytes that come out at once: by the default of 16 KiB, a batch would be put together of hundreds of pieces. */
+const CHUNK_BYTES_MIN = 64 * 1024
+const CHUNK_BYTES_MAX = 8 * 1024 * 1024
 
 /** CRC and decompression of record batches. */
 export function codecOf(driver: Driver): Codec {
   const { lz4, snappy } = driver.compressionsAlgorithms
   return {
-    crc32c: (bytes) => driver.crc32c(bytes),
+    // Given as it is, the driver would copy it first.
+    crc32c: (bytes) => driver.crc32c(driver.Writer.create().append(bytes).dynamicBuffer),
     decompress(by, bytes) {
       switch (by) {
         case 'none':
           return bytes
         case 'gzip':
-          return gunzipSync(bytes, { maxOutputLength: CONTENT_BYTES_MAX })
-        case 'zstd':
-          return zstdDecompressSync(bytes, { maxOutputLength: CONTENT_BYTES_MAX })
+          return gunzipSync(bytes, { maxOutputLength: CONTENT_BYTES_MAX, chunkSize: chunkOf(4 * bytes.length) })
+        case 'zstd': {
+          const chunkSize = chunkOf(frameContentSize(bytes) ?? 4 * bytes.length)
+          return zstdDecompressSync(bytes, { maxOutputLength: CONTENT_BYTES_MAX, chunkSize })
+        }
         case 'snappy':
           return snappy.decompressSync(bytes)
         case 'lz4':
@@ -50,14 +57,20 @@ export function codecOf(driver: Driver): Codec {
   }
 }
 
+function chunkOf(bytes: number): number {
+  return Math.ceil(Math.min(Math.max(bytes, CHUNK_BYTES_MIN), CHUNK_BYTES_MAX))
+}
+
 /** Compresses records; zstd in a thread of its own. */
 export async function compress(driver: Driver, by: 'lz4' | 'zstd', bytes: Buffer): Promise<Buffer> {
   if (by === 'lz4') return driver.compressionsAlgorithms.lz4.compressSync(bytes)
   return new Promise((resolve, reject) => {
-    zstdCompress(bytes, { params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL } }, (error, compressed) =>
-      error ? reject(error) : resolve(compressed),
-    )
+    const options = {
+      params: { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL },
+      // So that a reader knows how much will come out.
+      pledgedSrcSize: bytes.length,
+      chunkSize: chunkOf(bytes.length / 4),
+    }
+    zstdCompress(bytes, options, (error, compressed) => (error ? reject(error) : resolve(compressed)))
   })
 }
-
-export type { Compression }

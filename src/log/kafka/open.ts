@@ -108,7 +108,7 @@ async function openPartition(
     codec: cluster.codec,
     limits,
     place,
-    compression: config.compression ?? 'zstd',
+    compression: config.compression ?? 'lz4',
     batchBytes: plan.batchBytes,
     foreign: options.topic !== undefined,
     keepsMarks: options.marks ?? false,

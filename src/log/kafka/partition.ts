@@ -119,7 +119,7 @@ export class KafkaPartition implements PartitionLog {
       return { from: this.#end, to: this.#end, repeated: false }
     }
     const lines = joined(batch.lines)
-    const note = this.#noteOf(batch, lines)
+    const note = this.#noteOf(batch)
     const append: BatchAppend = {
       lines,
       records,
@@ -180,11 +180,26 @@ export class KafkaPartition implements PartitionLog {
     return this.#cache.hold()
   }
 
+  async look(): Promise<void> {
+    const { start, end } = await offsetsOf(this.#options.cluster, this.#options.place)
+    this.#start = Math.max(this.#start, start)
+    this.#grow(end)
+  }
+
+  async follow(offset: number): Promise<void> {
+    await this.look()
+    if (offset > this.#end) throw this.#behind(offset)
+    // What goes wrong with the first file is told like what goes wrong with any other.
+    void this.#reader.start(offset)
+  }
+
+  leave(): Promise<void> {
+    return this.#reader.stop()
+  }
+
   checkpointed(offset: number): void {
     if (offset > this.#end) throw this.#behind(offset)
     this.#checkpoint = Math.max(this.#checkpoint, offset)
-    // What goes wrong with the first file is told like what goes wrong with any other.
-    if (this.#options.onGrown && !this.#reader.isReading) void this.#reader.start(offset)
   }
 
   /** Brokers keep the records: there is nothing to merge. */
@@ -255,7 +270,7 @@ export class KafkaPartition implements PartitionLog {
     this.#options.onGrown?.(this.partition)
   }
 
-  #noteOf({ key, source, records }: RecordBatch, lines: Buffer): AppendNote | undefined {
+  #noteOf({ key, source, records }: RecordBatch): AppendNote | undefined {
     const { limits, place } = this.#options
     if (key !== undefined && (key.length === 0 || key.length > limits.keyLength)) {
       throw new MillraceError(

@@ -53,6 +53,8 @@ const SEQUENCE_BROKEN = new Set([
   'INVALID_PRODUCER_ID_MAPPING',
   'DUPLICATE_SEQUENCE_NUMBER',
 ])
+const SPARES = 2
+const SPARE_BYTES_MAX = 8 * 1024 * 1024
 const BACKOFF_MS = 50
 const BACKOFF_MS_MAX = 2_000
 
@@ -70,6 +72,8 @@ export class PartitionProducer {
   /** The group that follows the one on its way. */
   #next: Promise<Group> | undefined
   #running: Promise<void> | undefined
+  /** Room of batches that were taken, for those to come: one on its way and one that is made. */
+  readonly #spare: Buffer[] = []
   #identity: ProducerPlace | undefined
   #end: number
   /** Since when nothing gets through, and why. */
@@ -161,7 +165,10 @@ export class PartitionProducer {
   async #prepare(): Promise<Group> {
     const { cluster, compression } = this.#options
     const members = this.#nextGroup()
-    const records = encodeRecords(members.map(({ append }) => append))
+    const records = encodeRecords(
+      members.map(({ append }) => append),
+      this.#spare.pop(),
+    )
     if (compression === 'none') return { members, records, compressed: undefined }
     const bytes = await compress(cluster.driver, compression, records.bytes.subarray(BATCH_HEADER))
     return { members, records, compressed: { by: compression, bytes } }
@@ -267,6 +274,7 @@ export class PartitionProducer {
     this.#identity = { id, epoch, sequence: (sequence + records.records) % 2 ** 31 }
     this.#end = from + records.records
     this.#failing = undefined
+    if (this.#spare.length < SPARES && records.room.length <= SPARE_BYTES_MAX) this.#spare.push(records.room)
     let at = from
     const offsets = members.map(({ append }) => {
       const own = at

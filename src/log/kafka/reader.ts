@@ -3,6 +3,7 @@ import { type MillraceError, asMillraceError } from '../../base/errors.ts'
 import { SerialQueue } from '../../base/queue.ts'
 import type { Segment } from '../log.ts'
 import type { SegmentCache } from './cache.ts'
+import { Arena } from './decode.ts'
 import type { Part, TopicReader } from './scan.ts'
 import { readPart } from './scan.ts'
 
@@ -76,16 +77,23 @@ export class PartitionReader {
     return segments
   }
 
-  async close(): Promise<void> {
+  /** Reads no further; what was read is kept until reading begins again. */
+  async stop(): Promise<void> {
     this.#going?.abort()
+    this.#going = undefined
     this.#changed.ring()
     await this.#running
+  }
+
+  async close(): Promise<void> {
+    await this.stop()
     await this.#steps.run(() => this.#options.cache.seal())
   }
 
   async #read(from: number, signal: AbortSignal): Promise<void> {
     const { cache, limits, place, onPart, onStuck } = this.#options
-    const options = { purpose: `fetch/${place.topic}/${place.partition}`, waitMs: limits.fetchWaitMs, signal }
+    const purpose = `fetch/${place.topic}/${place.partition}`
+    const options = { purpose, waitMs: limits.fetchWaitMs, arena: new Arena(), signal }
     let next = from
     try {
       while (!signal.aborted) {

@@ -3,7 +3,7 @@ import type { TopicPlace } from './batch.ts'
 import type { KafkaCluster } from './cluster.ts'
 import type { KafkaLimits } from './config.ts'
 import type { Codec, Decoded } from './decode.ts'
-import { decodeRecords } from './decode.ts'
+import { Arena, decodeRecords } from './decode.ts'
 import type { Fetched } from './fetch.ts'
 import { fetchRecords } from './fetch.ts'
 
@@ -23,7 +23,7 @@ const BACKOFF_MS_MAX = 2_000
 const CORRUPT_MAX = 3
 
 /**
- * The committed records of one fetch, decoded; empty when nothing came in time. Tries again while the brokers do not answer,
+ * The committed records of one fetch, decoded into the arena; empty when nothing came in time. Tries again while the brokers do not answer,
  * until the signal.
  *
  * Errors: `invalid`/`offset-gone`, `old-record-format`; `corrupt`/`log-corrupt`; `denied`/…
@@ -31,14 +31,14 @@ const CORRUPT_MAX = 3
 export async function readPart(
   { cluster, place, limits, codec }: TopicReader,
   from: number,
-  options: { readonly purpose: string; readonly waitMs: number; readonly signal?: AbortSignal },
+  options: { readonly purpose: string; readonly waitMs: number; readonly arena: Arena; readonly signal?: AbortSignal },
 ): Promise<Part> {
   for (let attempt = 0, corrupt = 0; ; attempt++) {
     try {
       const { waitMs, purpose } = options
       const fetched = await fetchRecords(cluster, place, purpose, from, { isolation: 'committed', waitMs, limits })
       const { bytes, aborted, start, stable } = fetched
-      return { ...decodeRecords({ ...place, bytes, from, aborted }, codec), start, stable }
+      return { ...decodeRecords({ ...place, bytes, from, aborted }, codec, options.arena), start, stable }
     } catch (thrown) {
       const error = asMillraceError(thrown)
       const passes = error.code === 'log-corrupt' ? ++corrupt < CORRUPT_MAX : error.kind === 'unavailable'
@@ -48,7 +48,7 @@ export async function readPart(
   }
 }
 
-/** The committed records of [from, to), a fetch at a time; a part may reach beyond `to`. Errors: those of `readPart`. */
+/** The committed records of [from, to), a fetch at a time, each there until the next is asked for; a part may reach beyond `to`. Errors: those of `readPart`. */
 export async function* scanTopic(
   reader: TopicReader,
   from: number,
@@ -56,8 +56,9 @@ export async function* scanTopic(
   options: { readonly purpose: string; readonly signal?: AbortSignal },
 ): AsyncGenerator<Part> {
   const purpose = `${options.purpose}/${reader.place.topic}/${reader.place.partition}`
+  const arena = new Arena()
   for (let next = from; next < to;) {
-    const part = await readPart(reader, next, { ...options, purpose, waitMs: reader.limits.fetchWaitMs })
+    const part = await readPart(reader, next, { ...options, arena, purpose, waitMs: reader.limits.fetchWaitMs })
     yield part
     next = part.next
   }
