@@ -68,20 +68,30 @@ describe('what both have by one name means the same', () => {
 })
 
 test('types that Spark computes otherwise are told, and what it refuses', async () => {
-  const sold = stream('sold', { columns: { ts: t.timestamp(), price: t.decimal(10, 2), n: t.int() } })
+  const sold = stream('sold', { time: 'ts', columns: { ts: t.timestamp(), price: t.decimal(10, 2), n: t.int() } })
   const same = table('same', {
     sql: sql`select n, sum(n) as total, sum(price) as revenue, cast(ts as date) as day, date_trunc('day', ts) as midnight,
              avg(cast(price as double)) as mean, count(*) as lines, max_by(n, ts) as newest from ${sold} group by n, ts`,
   })
   const other = table('other', { sql: sql`select avg(price) as mean, max(ts) - min(ts) is null as none from ${sold}` })
   const refused = table('refused', { sql: sql`select jaccard('a', 'b') as x from ${sold}` })
-  const project = new Project({ name: 'p', directory: '/p', config: {}, declarations: [sold, same, other, refused] })
+  const visits = table('visits', {
+    window: { gap: '5 minutes', by: 'n' },
+    sql: sql`select count(*) as lines from ${sold}`,
+  })
+  const pairs = table('pairs', {
+    window: { gap: '5 minutes', by: 'n' },
+    sql: sql`select a.price, b.ts as later from ${sold} a left join ${sold} b on a.price = b.price and a.ts < b.ts`,
+  })
+  const declarations = [sold, same, other, refused, visits, pairs]
+  const project = new Project({ name: 'p', directory: '/p', config: {}, declarations })
   const bound = await bindProject(project, database)
   expect(bound.problems).toEqual([])
   const problems = await compareTypes(bound, database, { dialect: SPARK, describe: (text) => session.analyze(text) })
   expect(problems.map(({ code, context }) => [context['dataset'], code])).toEqual([
     ['other', 'type-differs'],
     ['refused', 'bad-sql'],
+    ['pairs', 'bad-sql'],
   ])
   expect(problems[0]!.message).toContain("Column 'mean' is double in DuckDB, but decimal(14, 6) in Spark.")
 })
