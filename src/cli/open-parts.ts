@@ -5,13 +5,13 @@ import { openKafkaLog } from '../log/kafka/open.ts'
 import type { RequestStore } from '../log/kafka/requests.ts'
 import type { DirectoryLake, KafkaLog, S3Lake, SparkEngine as SparkTarget, Target } from '../project/target.ts'
 import type { Project } from '../project/project.ts'
-import { StatePlaces } from '../runtime/handler-places.ts'
 import { type Parts, embeddedParts } from '../runtime/parts.ts'
 import { SparkEngine } from '../runtime/spark-engine.ts'
 import { openState } from '../state/state.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { LeasedOwnership } from './leased-ownership.ts'
+import { SharedPlaces } from './shared-places.ts'
 
 /** The parts of a target, to be closed by whoever opened them. */
 export interface OpenParts extends Parts {
@@ -53,7 +53,7 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
       ...(state
         ? {
             ownership: new LeasedOwnership({ state, clock, member, onError }),
-            handlerPlaces: new StatePlaces(state.places),
+            handlerPlaces: new SharedPlaces(state.places),
           }
         : {}),
       close,

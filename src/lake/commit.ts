@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { MillraceError, assert } from '../base/errors.ts'
 import type { DataFile } from './data-file.ts'
 import { encodeManifest } from './manifest.ts'
@@ -11,7 +10,7 @@ import { currentSchema, findSnapshot, lineOf, refId, withRef } from './metadata.
 import type { SnapshotJson, TableMetadata } from './metadata.ts'
 import type { Spec } from './partition.ts'
 import type { Commit } from './snapshot.ts'
-import type { NewFile } from './versions.ts'
+import type { NewFile } from './store.ts'
 
 /** What a commit needs beside the table: names and ids are the caller's, so that a retry can keep or change them. */
 export interface CommitContext {
@@ -61,7 +60,7 @@ export async function prepareCommit(view: TableView, change: Commit, context: Co
   const written = writeDrafts(drafts, sequenceNumber, view, context)
 
   const manifests = [...written.manifests, ...kept]
-  const listPath = join(context.directory, `snap-${context.snapshotId}-${context.suffix()}.avro`)
+  const listPath = `${context.directory}/snap-${context.snapshotId}-${context.suffix()}.avro`
   const list = encodeManifestList(
     manifests,
     { id: context.snapshotId, parentId, sequenceNumber },
@@ -204,7 +203,7 @@ function writeDrafts(
     for (let at = 0; at < entries.length; at += MANIFEST_FILES_MAX) {
       const part = entries.slice(at, at + MANIFEST_FILES_MAX)
       const bytes = encodeManifest(spec, schema, part, context.randomBytes(16))
-      const path = join(context.directory, `${context.suffix()}-m0.avro`)
+      const path = `${context.directory}/${context.suffix()}-m0.avro`
       files.push({ path, bytes })
       manifests.push(
         describeManifest(part, spec, { path, length: bytes.length, snapshotId: context.snapshotId, sequenceNumber }),

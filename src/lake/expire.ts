@@ -45,7 +45,7 @@ export async function expireSnapshots(table: LakeTable, retention: Retention): P
     }
   })
   if (expired.length === 0) return { snapshots: 0, files: 0 }
-  const { manifests, disk } = table.context
+  const { manifests, store } = table.context
   const needed = await manifestsOf(manifests, view.metadata.snapshots ?? [])
   const dropped = await remainingManifestsOf(manifests, expired)
   for (const path of needed.keys()) dropped.delete(path)
@@ -60,7 +60,7 @@ export async function expireSnapshots(table: LakeTable, retention: Retention): P
   let files = 0
   for (const paths of [[...unneeded], [...dropped.keys(), ...lists]]) {
     const own = paths.filter((path) => isBelow(path, table.location))
-    await Promise.all(own.map((path) => gate.run(() => disk.remove(path))))
+    await Promise.all(own.map((path) => gate.run(() => store.remove(path))))
     files += own.length
   }
   return { snapshots: expired.length, files }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { dirname, isAbsolute, join } from 'node:path'
+import { isAbsolute } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError, assert } from '../base/errors.ts'
@@ -7,6 +7,7 @@ import { uuid } from '../base/uuid.ts'
 import type { Field } from '../project/columns.ts'
 import { systemDisk } from '../storage/disk.ts'
 import type { Disk } from '../storage/disk.ts'
+import { DiskStore } from './disk-store.ts'
 import { checkNames } from './evolution.ts'
 import { Manifests, TableView } from './manifests.ts'
 import { checkName, isName } from './name.ts'
@@ -18,16 +19,23 @@ import type { PartitionField } from './partition.ts'
 import { assignIds, jsonFieldIds, schemaToJson } from './schema.ts'
 import { DEFAULT_PROPERTIES, LakeTable, nameOf, noTable, readView } from './table.ts'
 import type { TableContext, TableId } from './table.ts'
-import { type NewFile, Versions } from './versions.ts'
+import type { LakeStore, NewFile } from './store.ts'
+import { Versions } from './versions.ts'
 
-export interface LakeOptions {
-  /** Absolute path; tables live in `root/<namespace>/<name>`. */
-  readonly root: string
-  readonly disk?: Disk
+interface Effects {
   readonly clock?: Clock
   /** Random bytes for ids and file names. */
   readonly random?: (count: number) => Uint8Array
 }
+
+interface Directory {
+  /** Absolute path. */
+  readonly root: string
+  readonly disk?: Disk
+}
+
+/** A lake in a directory of this machine, or wherever a store keeps it. */
+export type LakeOptions = Effects & (Directory | { readonly store: LakeStore })
 
 export interface TableOptions {
   readonly fields: readonly Field[]
@@ -35,20 +43,23 @@ export interface TableOptions {
   readonly properties?: Readonly<Record<string, string>>
 }
 
-/** A warehouse of Iceberg v2 tables on a local disk: docs/formats/lake.md. */
+/** A warehouse of Iceberg v2 tables: docs/formats/lake.md. */
 export class Lake {
-  readonly root: string
   /** For this folder's use. */
   readonly context: TableContext
   readonly namespaces: Namespaces
   readonly #tables = new Map<string, Promise<LakeTable | undefined>>()
 
-  constructor({ root, disk = systemDisk, clock = systemClock, random = randomBytes }: LakeOptions) {
-    assert(isAbsolute(root), 'the lake has an absolute root')
-    this.root = root
+  constructor({ clock = systemClock, random = randomBytes, ...options }: LakeOptions) {
     const suffix = (): string => Buffer.from(random(16)).toString('hex')
-    this.context = { disk, clock, manifests: new Manifests(disk), randomBytes: random, suffix }
+    const store = 'store' in options ? options.store : diskStore(options, suffix)
+    this.context = { store, clock, manifests: new Manifests(store), randomBytes: random, suffix }
     this.namespaces = new Namespaces(this)
+  }
+
+  /** Where it lies: tables are in `root/<namespace>/<name>`. */
+  get root(): string {
+    return this.context.store.root
   }
 
   /** Creates a table. Throws `conflict` / `table-exists`, and `invalid` for names, columns or partitions that cannot be. */
@@ -65,10 +76,7 @@ export class Lake {
     const location = this.locationOf(id)
     assert(metadata.location === location, 'a table lies where the lake puts it')
     const versions = this.#versions(id)
-    const { disk } = this.context
-    for (const part of ['data', 'metadata']) await disk.makeDirectory(join(location, part))
-    // makeDirectory may have found directories that another process has made and not yet synced.
-    for (let at = location; at.length >= this.root.length; at = dirname(at)) await disk.syncDirectory(at)
+    await this.context.store.makeTable(location)
     const created =
       (await versions.latest()) === undefined &&
       (await versions.put(1, { bytes: serializeMetadata(metadata), companions }))
@@ -107,11 +115,11 @@ export class Lake {
 
   /** All tables, by namespace and name; or those of one namespace. */
   async list(only?: string): Promise<TableId[]> {
-    const { disk } = this.context
+    const { store } = this.context
     const found: TableId[] = []
-    for (const namespace of only === undefined ? await disk.list(this.root) : [only]) {
-      if (!isName(namespace) || !(await disk.stat(join(this.root, namespace)))?.directory) continue
-      for (const name of await disk.list(join(this.root, namespace))) {
+    for (const namespace of only === undefined ? await store.names(this.root) : [only]) {
+      if (!isName(namespace)) continue
+      for (const name of await store.names(`${this.root}/${namespace}`)) {
         const id = { namespace, name }
         if (isName(name) && (await this.#versions(id).latest()) !== undefined) found.push(id)
       }
@@ -125,12 +133,7 @@ export class Lake {
     if (!table) throw noTable(id)
     await table.markDropped()
     this.#tables.delete(nameOf(id))
-    const { disk } = this.context
-    // Out of sight in one step: a crash half way through the removal leaves no half table.
-    const grave = join(this.root, id.namespace, `.dropped-${id.name}-${this.context.suffix()}`)
-    await disk.rename(table.location, grave)
-    await disk.syncDirectory(dirname(table.location))
-    await disk.removeTree(grave)
+    await this.context.store.removeTable(table.location)
   }
 
   async #read(id: TableId): Promise<LakeTable | undefined> {
@@ -138,13 +141,14 @@ export class Lake {
     const version = await versions.latest()
     if (version === undefined) return undefined
     const location = this.locationOf(id)
+    await this.context.store.openTable(location)
     return new LakeTable(id, location, versions, await readView(versions, version, location), this.context)
   }
 
   /** Where a table of this name lies, whether there is one or not. */
   locationOf(id: TableId): string {
     checkId(id)
-    return join(this.root, id.namespace, id.name)
+    return `${this.root}/${id.namespace}/${id.name}`
   }
 
   newUuid(): string {
@@ -152,8 +156,13 @@ export class Lake {
   }
 
   #versions(id: TableId): Versions {
-    return new Versions(this.context.disk, join(this.locationOf(id), 'metadata'), this.context.suffix)
+    return new Versions(this.context.store, `${this.locationOf(id)}/metadata`)
   }
+}
+
+function diskStore({ root, disk = systemDisk }: Directory, suffix: () => string): LakeStore {
+  assert(isAbsolute(root), 'the lake has an absolute root')
+  return new DiskStore(disk, root, suffix)
 }
 
 function initialMetadata(location: string, options: TableOptions, nowMs: number, tableUuid: string): TableMetadata {

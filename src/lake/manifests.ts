@@ -1,5 +1,4 @@
 import { MillraceError } from '../base/errors.ts'
-import type { Disk } from '../storage/disk.ts'
 import { Cache } from './cache.ts'
 import { normalLocation } from './location.ts'
 import { decodeManifestList } from './manifest-list.ts'
@@ -10,18 +9,19 @@ import { currentFields, currentSchema } from './metadata.ts'
 import type { SnapshotJson, TableMetadata } from './metadata.ts'
 import { resolveSpec } from './partition.ts'
 import type { Spec } from './partition.ts'
+import type { LakeStore } from './store.ts'
 
 /** Bytes of encoded metadata whose decoded form is kept; decoded it takes about twice as much memory. */
 const CACHE_BYTES_MAX = 16 * 1024 * 1024
 
 /** Reads manifests and manifest lists, which never change once written, through a bounded cache. One per lake. */
 export class Manifests {
-  readonly #disk: Disk
+  readonly #store: Pick<LakeStore, 'read'>
   readonly #lists = new Cache<readonly ManifestFile[]>(CACHE_BYTES_MAX / 4)
   readonly #entries = new Cache<readonly ManifestEntry[]>(CACHE_BYTES_MAX)
 
-  constructor(disk: Disk) {
-    this.#disk = disk
+  constructor(store: Pick<LakeStore, 'read'>) {
+    this.#store = store
   }
 
   /** The manifests of a snapshot, newest first. */
@@ -48,7 +48,7 @@ export class Manifests {
 
   async #read(path: string): Promise<Buffer> {
     try {
-      return await this.#disk.readFile(path)
+      return await this.#store.read(path)
     } catch (error) {
       if (!(error instanceof MillraceError) || error.code !== 'not-found') throw error
       throw new MillraceError('corrupt', 'file-missing', `${path} is missing, and a snapshot refers to it.`, {

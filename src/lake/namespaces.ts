@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { parseJson, stringifyJson } from './json.ts'
 import type { Lake } from './lake.ts'
@@ -12,16 +11,16 @@ const FILE = '.namespace.json'
  * created; engines that attach through the catalog do it before they create tables.
  */
 export class Namespaces {
-  readonly #lake: Pick<Lake, 'root' | 'context' | 'list'>
+  readonly #lake: Pick<Lake, 'context' | 'list'>
 
-  constructor(lake: Pick<Lake, 'root' | 'context' | 'list'>) {
+  constructor(lake: Pick<Lake, 'context' | 'list'>) {
     this.#lake = lake
   }
 
   async list(): Promise<string[]> {
-    const { disk } = this.#lake.context
+    const { store } = this.#lake.context
     const found = new Set((await this.#lake.list()).map(({ namespace }) => namespace))
-    for (const name of await disk.list(this.#lake.root)) if (await this.#created(name)) found.add(name)
+    for (const name of await store.names(store.root)) if (await this.#created(name)) found.add(name)
     return [...found].sort()
   }
 
@@ -34,26 +33,15 @@ export class Namespaces {
   async create(name: string, properties: Readonly<Record<string, string>>): Promise<void> {
     checkName(name)
     if ((await this.load(name)) !== undefined) throw exists(name)
-    const { disk, suffix } = this.#lake.context
-    const directory = join(this.#lake.root, name)
-    await disk.makeDirectory(directory)
-    const temporary = join(directory, `${FILE}.${suffix()}.tmp`)
-    const file = await disk.open(temporary, 'create')
+    const { store } = this.#lake.context
+    const draft = store.draft(`${store.root}/${name}/${FILE}`, Buffer.from(stringifyJson({ properties })))
+    await store.makeNamespace(name)
     try {
-      await file.write(Buffer.from(stringifyJson({ properties })))
-      await file.dataSync()
+      await draft.write()
+      if (!(await draft.publish())) throw exists(name)
     } finally {
-      await file.close()
+      await draft.discard()
     }
-    try {
-      await disk.link(temporary, join(directory, FILE))
-    } catch (error) {
-      if (error instanceof MillraceError && error.code === 'exists') throw exists(name)
-      throw error
-    } finally {
-      await disk.remove(temporary)
-    }
-    await disk.syncDirectory(directory)
   }
 
   /** Throws `conflict` / `namespace-not-empty`. Returns whether there was one. */
@@ -64,7 +52,8 @@ export class Namespaces {
       })
     }
     if ((await this.#created(name)) === undefined) return false
-    await this.#lake.context.disk.remove(join(this.#lake.root, name, FILE))
+    const { store } = this.#lake.context
+    await store.remove(`${store.root}/${name}/${FILE}`)
     return true
   }
 
@@ -73,10 +62,9 @@ export class Namespaces {
   }
 
   async #created(name: string): Promise<Readonly<Record<string, string>> | undefined> {
-    const path = join(this.#lake.root, name, FILE)
-    const { disk } = this.#lake.context
+    const { store } = this.#lake.context
     try {
-      const { properties } = parseJson((await disk.readFile(path)).toString('utf8')) as {
+      const { properties } = parseJson((await store.read(`${store.root}/${name}/${FILE}`)).toString('utf8')) as {
         properties: Record<string, string>
       }
       return properties

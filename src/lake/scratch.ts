@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { MillraceError, assert } from '../base/errors.ts'
 import type { Field } from '../project/columns.ts'
 import { prepareCommit } from './commit.ts'
@@ -34,11 +33,11 @@ export async function scratchInput(lake: Lake, table: LakeTable, files: readonly
   const id = newId(lake, 'in')
   const empty = emptyLike(lake, id, table, {})
   if (files.length === 0) return lake.createFrom(id, empty)
-  const { disk: _disk, clock, ...effects } = lake.context
+  const { store: _store, clock, ...effects } = lake.context
   const prepared = await prepareCommit(
     new TableView(0, empty),
     { operation: 'append', add: files, remove: [], summary: {} },
-    { ...effects, directory: join(empty.location, 'metadata'), snapshotId: snapshotId(lake), nowMs: clock.now() },
+    { ...effects, directory: `${empty.location}/metadata`, snapshotId: snapshotId(lake), nowMs: clock.now() },
   )
   return lake.createFrom(id, prepared.metadata, prepared.files)
 }

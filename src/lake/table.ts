@@ -1,9 +1,7 @@
-import { dirname, join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
-import { Semaphore, SerialQueue } from '../base/queue.ts'
+import { SerialQueue } from '../base/queue.ts'
 import type { Field, IdentifiedField } from '../project/columns.ts'
-import type { Disk } from '../storage/disk.ts'
 import { changesBetween } from './changes.ts'
 import type { Changes } from './changes.ts'
 import { moved, prepareCommit } from './commit.ts'
@@ -30,7 +28,8 @@ import { partitionOf } from './partition.ts'
 import type { PartitionField } from './partition.ts'
 import { jsonFieldIds, schemaToJson } from './schema.ts'
 import type { Commit, Snapshot } from './snapshot.ts'
-import type { NewFile, Versions } from './versions.ts'
+import type { LakeStore, LocalFiles, NewFile } from './store.ts'
+import type { Versions } from './versions.ts'
 
 export type { Commit, Snapshot } from './snapshot.ts'
 
@@ -41,7 +40,7 @@ export interface TableId {
 
 /** What tables share: the effects, and the cache of manifests. */
 export interface TableContext {
-  readonly disk: Disk
+  readonly store: LakeStore
   readonly clock: Clock
   readonly manifests: Manifests
   readonly randomBytes: (count: number) => Uint8Array
@@ -57,7 +56,6 @@ export interface Transaction {
 
 const ATTEMPTS_MAX = 100
 const BACKOFF_MS_MAX = 100
-const FSYNCS_AT_ONCE = 16
 const KEPT_VERSIONS = 20
 
 /**
@@ -103,6 +101,11 @@ export class LakeTable {
   /** Absolute path of the present `v<N>.metadata.json`. */
   get metadataPath(): string {
     return this.#versions.path(this.#view.version)
+  }
+
+  /** Where its files are read and written on this machine. */
+  get local(): LocalFiles {
+    return this.context.store.local
   }
 
   /** Branches and tags with the snapshots they are at. */
@@ -183,7 +186,7 @@ export class LakeTable {
     let snapshot: SnapshotJson | undefined
     await this.transact(
       async (view) => {
-        const { disk: _disk, clock, ...effects } = this.context
+        const { store: _store, clock, ...effects } = this.context
         const context = { ...effects, directory: this.#versions.directory, snapshotId, nowMs: clock.now() }
         const prepared = await prepareCommit(view, change, context)
         snapshot = prepared.snapshot
@@ -194,10 +197,9 @@ export class LakeTable {
     return toSnapshot(snapshot!)
   }
 
-  /** Fsyncs files ahead of their commit, which then is quicker. */
+  /** Makes files durable ahead of their commit, which then is quicker. */
   async syncAhead(files: readonly DataFile[]): Promise<DataFile[]> {
-    const gate = new Semaphore(FSYNCS_AT_ONCE)
-    await Promise.all(files.map(({ path }) => gate.run(() => this.context.disk.syncFile(path))))
+    await this.#syncData(files)
     return files.map((file) => ({ ...file, synced: true }))
   }
 
@@ -339,19 +341,9 @@ export class LakeTable {
     }
   }
 
-  async #syncData(files: readonly DataFile[]): Promise<void> {
-    const { disk } = this.context
-    const gate = new Semaphore(FSYNCS_AT_ONCE)
-    await this.syncAhead(files.filter((file) => file.synced !== true))
-    // Partition directories are new as well: their names, up to the table's own directory, must last too.
-    const directories = new Set<string>()
-    for (const { path } of files) {
-      for (let at = dirname(path); !directories.has(at); at = dirname(at)) {
-        directories.add(at)
-        if (at === this.location || !at.startsWith(join(this.location, '/'))) break
-      }
-    }
-    await Promise.all([...directories].map((directory) => gate.run(() => disk.syncDirectory(directory))))
+  #syncData(files: readonly DataFile[]): Promise<void> {
+    const paths = files.filter((file) => file.synced !== true).map((file) => file.path)
+    return this.local.sync(paths, this.location)
   }
 }
 

@@ -44,14 +44,15 @@ export async function maintain(runtime: Runtime, options: MaintainOptions): Prom
   const reports: MaintainReport[] = []
   for (const dataset of runtime.project.order) {
     const runner = runtime.streams.get(dataset.name)
-    const { quarantine } = runner ?? runtime.tables.get(dataset.name)!
+    const keeper = runner ?? runtime.tables.get(dataset.name)
+    // Of processes that share a stream, one keeps its house.
+    if (!keeper || runner?.owned.includes(0) === false) continue
+    const { quarantine } = keeper
     const tables = [runtime.lakeTable(dataset.name), ...(quarantine ? [quarantine] : [])]
     for (const table of tables) {
       if (options.signal?.aborted) return reports
       // Beside a replay or a refresh, each would take away the files the other works on.
-      const { files, into } = await (runner ?? runtime.tables.get(dataset.name)!).rewriting(() =>
-        compact(runtime, table, options),
-      )
+      const { files, into } = await keeper.rewriting(() => compact(runtime, table, options))
       const expired = await expireSnapshots(table, retentionOf(runtime, table))
       const orphans = options.orphanAgeMs === undefined ? [] : await removeOrphans(table, options.orphanAgeMs)
       reports.push({

@@ -48,12 +48,12 @@ export function backlogBytes({ config }: Project): number {
   return config.ingest?.backlogBytes ?? DEFAULTS.backlogBytes
 }
 
-/** Takes up a stream where its last commit left it; `epoch` is that of the lease, where processes share the project. */
+/** Takes up a stream where its last commit left it: all its partitions, or those told, to be given others. */
 export function openStreamRunner(
   shop: Workshop,
   stream: Stream,
   log: StreamLog,
-  epoch: number | undefined,
+  owned?: readonly number[],
 ): Promise<StreamRunner> {
   const { project, clock, scheduler } = shop
   const { ingest = {} } = project.config
@@ -65,7 +65,6 @@ export function openStreamRunner(
     code: shop.bound.code.get(stream.name)!,
     run: shop.run,
     log,
-    ...(epoch === undefined ? {} : { epoch }),
     table: shop.lakeTable(stream.name),
     openQuarantine: (create) => openQuarantine(shop.warehouse, stream.name, create),
     lanes: shop.lanes,
@@ -83,6 +82,8 @@ export function openStreamRunner(
       if (!isAudited(stream)) scheduler.published(stream)
     },
     onFailed: (error) => scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
+    // Whoever has it now goes on with it; it comes back with a new lease.
+    ...(owned ? { owned, onFenced: () => undefined } : {}),
   })
 }
 
@@ -122,5 +123,8 @@ async function openTransform(shop: Workshop, table: Table): Promise<TransformRun
 }
 
 async function openQuarantine(warehouse: Warehouse, name: string, create: boolean): Promise<LakeTable | undefined> {
-  return create ? warehouse.quarantineOf(name) : warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+  if (create) return warehouse.quarantineOf(name)
+  const found = await warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+  await found?.refresh()
+  return found
 }

@@ -45,8 +45,6 @@ export interface StreamRunnerOptions {
   onFailed(error: MillraceError): void
   /** Partitions it begins with; all unless told. */
   readonly owned?: readonly number[]
-  /** Epoch of the lease under which it has them; without one, only this process can be at work on the stream. */
-  readonly epoch?: number
   /** Another worker has taken a partition, which this one has let go of. Without it that ends the stream. */
   onFenced?(partition: number, error: MillraceError): void
 }
@@ -121,8 +119,8 @@ export class StreamRunner {
     })
     const runner = new StreamRunner(options, commits)
     const owned = options.owned ?? log.partitions.map(({ partition }) => partition)
-    await commits.take(new Map(owned.map((partition) => [partition, options.epoch])))
-    for (const partition of owned) runner.#begin(partition)
+    await commits.take(new Map(owned.map((partition) => [partition, undefined])))
+    await Promise.all(owned.map((partition) => runner.#begin(partition)))
     return runner
   }
 
@@ -161,7 +159,7 @@ export class StreamRunner {
     this.lose(partition)
     await this.#ending.get(partition)
     await this.#turns.run(() => this.#commits.take(new Map([[partition, epoch]])))
-    this.#begin(partition)
+    await this.#begin(partition)
   }
 
   /** Lets a partition go to another worker, once its batches under way are committed. */
@@ -186,18 +184,21 @@ export class StreamRunner {
     this.#hotVersion++
     owned.stop.abort()
     this.#bell.ring()
-    const { lanes, stream } = this.#options
+    const { lanes, log, stream } = this.#options
     if (!this.#started) return
-    const ended = owned.running.then(() => lanes.forget(laneName(stream, partition)))
+    const ended = owned.running
+      .then(() => lanes.forget(laneName(stream, partition)))
+      .finally(() => log.partitions[partition]!.leave())
     this.#ending.set(
       partition,
       ended.catch(() => undefined),
     )
   }
 
-  #begin(partition: number): void {
+  async #begin(partition: number): Promise<void> {
     const log = this.#options.log.partitions[partition]!
     const from = this.committed.offsets[partition]!
+    await log.follow(from)
     log.checkpointed(from)
     const runner = this.#partitionRunner(log, from)
     const owned = { runner, stop: new AbortController(), running: Promise.resolve() }
@@ -275,7 +276,7 @@ export class StreamRunner {
     return this.owned.reduce((sum, i) => sum + partitions[i]!.end - this.committed.offsets[i]!, 0)
   }
 
-  /** Records have come to a partition. */
+  /** Records have come to a partition, through here or otherwise. */
   grown(partition: number): void {
     this.#lastRecordMs[partition] = this.#options.clock.monotonic()
     this.#bell.ring()
@@ -294,6 +295,7 @@ export class StreamRunner {
     await Promise.all([...[...this.#owned.values()].map(({ running }) => running), ...this.#ending.values()])
     await this.commit()
     await this.#turns.idle()
+    await Promise.all(this.#options.log.partitions.map((partition) => partition.leave()))
   }
 
   /** Gates and commits everything acknowledged when called, of this worker's partitions. Throws what stopped the stream, if anything did. */

@@ -1,4 +1,4 @@
-import { readdir, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -138,7 +138,7 @@ test('orphans are files that nothing refers to and that are old', async () => {
     'metadata/abc.metadata.json.tmp',
   ]
   await writeFiles(duckdb, table, 'SELECT 2::BIGINT AS id')
-  await table.context.disk.makeDirectory(join(table.location, 'data/p=1'))
+  await mkdir(join(table.location, 'data/p=1'))
   for (const name of orphans) {
     await writeFile(join(table.location, name), 'x')
     await utimes(join(table.location, name), 0, 0)

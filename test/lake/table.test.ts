@@ -258,7 +258,7 @@ describe('metadata on disk', () => {
     const manifests = await table.context.manifests.list(table.view.metadata.snapshots!.at(-1)!)
     expect(manifests.length).toBeLessThan(30)
     expect(await livePaths(table)).toHaveLength(300)
-    const names = await table.context.disk.list(join(table.location, 'metadata'))
+    const names = await table.context.store.names(join(table.location, 'metadata'))
     expect(names.filter((name) => /^v\d+\.metadata\.json$/.test(name)).length).toBeLessThanOrEqual(22)
     expect(table.view.metadata['metadata-log']!.length).toBeLessThanOrEqual(20)
     expect(names.filter((name) => name.endsWith('.tmp'))).toEqual([])

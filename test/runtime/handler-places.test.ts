@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
-import { DiskPlaces, type HandlerPlaces, StatePlaces } from '../../src/runtime/handler-places.ts'
+import { SharedPlaces } from '../../src/cli/shared-places.ts'
+import { HandlerFiles, type HandlerPlaces } from '../../src/runtime/handler-places.ts'
 import { openState } from '../../src/state/state.ts'
 import { systemDisk } from '../../src/storage/disk.ts'
 
@@ -27,7 +28,7 @@ const inState = async (): Promise<PlacesHome> => {
   ).then((state) => ({ places: state.places, close: () => state.close() }))
   onTestFinished(close)
   return {
-    open: () => new StatePlaces(places),
+    open: () => new SharedPlaces(places),
     spoil: async (handler) => void (await places.write(`handler/${handler}`, { position: 7 }, undefined)),
   }
 }
@@ -35,7 +36,7 @@ const inState = async (): Promise<PlacesHome> => {
 const onDisk = async (): Promise<PlacesHome> => {
   const path = await directory()
   return {
-    open: () => new DiskPlaces(systemDisk, path),
+    open: () => new HandlerFiles(systemDisk, path),
     spoil: async (handler) => {
       await mkdir(join(path, 'handlers'))
       await writeFile(join(path, 'handlers', `${handler}.json`), '{"position":7}')
@@ -75,6 +76,7 @@ test('a process that slept does not take a handler back that another has moved o
   await other.read('mail')
   await other.write('mail', next)
   await expect(sleeper.write('mail', place)).rejects.toMatchObject({ kind: 'conflict', code: 'place-moved' })
+  await expect(sleeper.write('mail', place)).rejects.toMatchObject({ code: 'place-moved' })
   expect(await sleeper.read('mail')).toEqual(next)
   await sleeper.write('mail', place)
   await expect(home.open().write('mail', place)).rejects.toMatchObject({ code: 'place-moved' })

@@ -1,13 +1,9 @@
-import { dirname } from 'node:path'
 import { MillraceError } from '../../base/errors.ts'
-import { Semaphore } from '../../base/queue.ts'
 import { isBelow, normalLocation } from '../location.ts'
 import { TableView } from '../manifests.ts'
 import type { SnapshotJson, TableMetadata } from '../metadata.ts'
 import type { TableContext } from '../table.ts'
 import { badRequest } from './error.ts'
-
-const SYNCS_AT_ONCE = 16
 
 /** Files of kinds that Millrace does not read are left to the engines that wrote them. */
 const UNREADABLE = new Set(['delete-files', 'unsupported-file', 'unsupported-type'])
@@ -35,12 +31,8 @@ export async function syncForeignFiles(
       if (!UNREADABLE.has(error.code)) throw error
     }
   }
-  const gate = new Semaphore(SYNCS_AT_ONCE)
-  const { disk } = context
-  const directories = new Set([...paths].map((path) => dirname(path)))
   try {
-    await Promise.all([...paths].map((path) => gate.run(() => disk.syncFile(path))))
-    await Promise.all([...directories].map((path) => gate.run(() => disk.syncDirectory(path))))
+    await context.store.local.sync([...paths], next.location)
   } catch (error) {
     if (error instanceof MillraceError && error.code === 'not-found')
       throw badRequest(error.message, 'Write all files before the commit.')

@@ -180,11 +180,26 @@ export class KafkaPartition implements PartitionLog {
     return this.#cache.hold()
   }
 
+  async look(): Promise<void> {
+    const { start, end } = await offsetsOf(this.#options.cluster, this.#options.place)
+    this.#start = Math.max(this.#start, start)
+    this.#grow(end)
+  }
+
+  async follow(offset: number): Promise<void> {
+    await this.look()
+    if (offset > this.#end) throw this.#behind(offset)
+    // What goes wrong with the first file is told like what goes wrong with any other.
+    void this.#reader.start(offset)
+  }
+
+  leave(): Promise<void> {
+    return this.#reader.stop()
+  }
+
   checkpointed(offset: number): void {
     if (offset > this.#end) throw this.#behind(offset)
     this.#checkpoint = Math.max(this.#checkpoint, offset)
-    // What goes wrong with the first file is told like what goes wrong with any other.
-    if (this.#options.onGrown && !this.#reader.isReading) void this.#reader.start(offset)
   }
 
   /** Brokers keep the records: there is nothing to merge. */

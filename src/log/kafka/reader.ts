@@ -77,10 +77,16 @@ export class PartitionReader {
     return segments
   }
 
-  async close(): Promise<void> {
+  /** Reads no further; what was read is kept until reading begins again. */
+  async stop(): Promise<void> {
     this.#going?.abort()
+    this.#going = undefined
     this.#changed.ring()
     await this.#running
+  }
+
+  async close(): Promise<void> {
+    await this.stop()
     await this.#steps.run(() => this.#options.cache.seal())
   }
 

@@ -7,6 +7,7 @@ import { systemClock } from '../../../src/base/clock.ts'
 import type { DataFile } from '../../../src/lake/data-file.ts'
 import { Lake } from '../../../src/lake/lake.ts'
 import type { LakeTable } from '../../../src/lake/table.ts'
+import type { Disk } from '../../../src/storage/disk.ts'
 import type { PartitionValue } from '../../../src/lake/transform.ts'
 
 const roots: string[] = []
@@ -22,7 +23,7 @@ export async function temporaryDirectory(): Promise<string> {
   return root
 }
 
-export async function openLake(options: Partial<ConstructorParameters<typeof Lake>[0]> = {}): Promise<Lake> {
+export async function openLake(options: { root?: string; clock?: Clock; disk?: Disk } = {}): Promise<Lake> {
   return new Lake({ root: options.root ?? (await temporaryDirectory()), ...options })
 }
 
