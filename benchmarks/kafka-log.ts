@@ -73,7 +73,7 @@ function eventLines(): Buffer[] {
 /** Records a second, appended and taken. */
 async function measured(log: StreamLog, appends: readonly Buffer[], events: number): Promise<number> {
   const partition = log.partitions[0]!
-  partition.checkpointed(0)
+  await partition.follow(0)
   const begun = performance.now()
   await Promise.all([append(partition, appends, events), take(partition, events)])
   const seconds = (performance.now() - begun) / 1_000

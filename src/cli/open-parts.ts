@@ -11,6 +11,7 @@ import { openState } from '../state/state.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { LeasedOwnership } from './leased-ownership.ts'
+import { StatePlaces } from '../runtime/handler-places.ts'
 
 /** The parts of a target, to be closed by whoever opened them. */
 export interface OpenParts extends Parts {
@@ -49,7 +50,12 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
       lake,
       openLog: target.log ? openTopic(options, target.log, state?.requests, effects) : embedded.openLog,
       ...(engine ? { engine } : {}),
-      ...(state ? { ownership: new LeasedOwnership({ state, clock, member, onError }) } : {}),
+      ...(state
+        ? {
+            ownership: new LeasedOwnership({ state, clock, member, onError }),
+            handlerPlaces: new StatePlaces(state.places),
+          }
+        : {}),
       close,
     }
   } catch (error) {
