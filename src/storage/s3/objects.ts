@@ -111,9 +111,14 @@ export class S3Objects {
 
   /** The bytes of an object. */
   get(key: string): Promise<Buffer> {
-    return this.#retried(key, async (abortSignal) => {
+    return this.#retried(key, async (abortSignal, alive) => {
       const { Body } = await this.#client.send(this.#get(key), { abortSignal })
-      return Buffer.from(await Body!.transformToByteArray())
+      const chunks: Uint8Array[] = []
+      for await (const chunk of Body as AsyncIterable<Uint8Array>) {
+        chunks.push(chunk)
+        alive()
+      }
+      return Buffer.concat(chunks)
     })
   }
 
@@ -169,9 +174,9 @@ export class S3Objects {
       )
       return true
     } catch (error) {
-      if (isTaken(error)) return isUnclear ? await this.#holds(key, bytes) : false
-      if (!isUnclear) throw error
-      throw unknownOutcome(`s3://${this.bucket}/${key}`, error)
+      if (isTaken(error) && !isUnclear) return false
+      if (!isTaken(error) && !isUnclear) throw error
+      return await this.#holds(key, bytes)
     }
   }
 
@@ -302,6 +307,7 @@ export class S3Objects {
     }
   }
 
+  /** Whose bytes a key has; that there are none says nothing yet, for a put may still be on its way. */
   async #holds(key: string, bytes: Uint8Array): Promise<boolean> {
     try {
       return (await this.get(key)).equals(bytes)
