@@ -1,3 +1,4 @@
+import type * as s3 from '@aws-sdk/client-s3'
 import type { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Clock } from '../../base/clock.ts'
 import { MillraceError } from '../../base/errors.ts'
@@ -8,7 +9,7 @@ import { DEFAULT_REGION } from './config.ts'
 import type { Failure } from './failure.ts'
 import { failureOf, storeError } from './failure.ts'
 
-type Driver = typeof import('@aws-sdk/client-s3')
+type Driver = typeof s3
 
 export interface S3Effects {
   readonly clock: Clock
