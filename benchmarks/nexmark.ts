@@ -10,8 +10,8 @@ import type { StreamName } from './nexmark/generator.ts'
 import { Reference } from './nexmark/reference.ts'
 import type { BenchOptions } from './run.ts'
 
-const PROJECT = fileURLToPath(new URL('nexmark/project', import.meta.url))
-const SEED = 42
+export const PROJECT = fileURLToPath(new URL('nexmark/project', import.meta.url))
+export const SEED = 42
 const CONNECTIONS = 8
 /** Records of a request: less than a second of event time, so that requests side by side stay within the lateness. */
 const BATCH: Record<StreamName, number> = { persons: 100, auctions: 200, bids: 1_000 }
@@ -84,7 +84,7 @@ function numberOf({ name }: Dataset): number {
 }
 
 /** The streams that a dataset rests on. */
-function streamsOf(dataset: Dataset): StreamName[] {
+export function streamsOf(dataset: Dataset): StreamName[] {
   const found = dataset.kind === 'stream' ? [dataset.name as StreamName] : inputsOf(dataset).flatMap(streamsOf)
   return [...new Set(found)]
 }
@@ -104,8 +104,7 @@ async function measure(
     const memory = peakOf(server.memory)
     const idle = await server.cpu()
     const begun = performance.now()
-    const args = streams.flatMap((stream) => [stream, files[stream].path, BATCH[stream]])
-    await runProgram('benchmarks/nexmark/client.ts', server.url, CONNECTIONS, ...args)
+    await post(server.url, streams, files)
     await complete(server.url, streams)
     const seconds = (performance.now() - begun) / 1_000
     const cpuSeconds = (await server.cpu()) - idle
@@ -131,8 +130,18 @@ async function measure(
   }
 }
 
+/** Posts files side by side, by a process of its own. */
+export async function post(
+  url: string,
+  streams: readonly StreamName[],
+  files: Record<StreamName, Written>,
+): Promise<void> {
+  const args = streams.flatMap((stream) => [stream, files[stream].path, BATCH[stream]])
+  await runProgram('benchmarks/nexmark/client.ts', url, CONNECTIONS, ...args)
+}
+
 /** Waits until all that was posted is committed, and every table has read it. */
-async function complete(url: string, streams: readonly StreamName[]): Promise<void> {
+export async function complete(url: string, streams: readonly StreamName[]): Promise<void> {
   for (;;) {
     const all = await statuses(url)
     const failed = all.find(({ state }) => state === 'failed' || state === 'blocked' || state === 'held')

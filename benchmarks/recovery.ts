@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeEvents } from './events.ts'
 import { inTemporary, query, round, runClient, sleep, startServer, statusOf } from './harness.ts'
@@ -41,6 +42,8 @@ export async function run({ events = 1_500_000, say }: BenchOptions): Promise<Re
       while ((await statusOf(second.url, 'clicks')).lag > 0) await sleep(5)
       const rate = AHEAD / ((performance.now() - posting) / 1_000)
       const [[rows]] = (await query(second.url, 'select count(*) from clicks')) as [[number]]
+      await second.stop()
+      const replay = await replayed(data, rows)
       return {
         rate_events_per_second: RATE,
         committed_before: committed,
@@ -49,10 +52,33 @@ export async function run({ events = 1_500_000, say }: BenchOptions): Promise<Re
         caught_up_ms: round(caughtUp, 0),
         rate_when_behind: round(rate, 0),
         times_the_rate: round(rate / RATE, 1),
+        replay_rate: round(replay.rate, 0),
+        replay_times_the_rate: round(replay.rate / RATE, 1),
+        replay_cpu_us: round(replay.cpuUs, 2),
         rows,
       }
     } finally {
       await second.stop()
     }
   })
+}
+
+/**
+ * From the log alone: the lake is gone, so the server begins with the first record. Records a second, and microseconds of processors
+ * that one takes.
+ */
+async function replayed(data: string, rows: number): Promise<{ rate: number; cpuUs: number }> {
+  await rm(join(data, 'lake'), { recursive: true })
+  const server = await startServer(CLICKS, data)
+  try {
+    const [begun, cpu] = [performance.now(), await server.cpu()]
+    let status = await statusOf(server.url, 'clicks')
+    const { lag } = status
+    for (; status.lag > 0; status = await statusOf(server.url, 'clicks')) await sleep(20)
+    const seconds = (performance.now() - begun) / 1_000
+    if (status.accepted !== rows) throw new Error(`replayed ${status.accepted} rows of ${rows}`)
+    return { rate: lag / seconds, cpuUs: (((await server.cpu()) - cpu) / lag) * 1e6 }
+  } finally {
+    await server.stop()
+  }
 }

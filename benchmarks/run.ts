@@ -33,6 +33,7 @@ const BENCHMARKS: Record<
     about: 'records through a topic of Kafka, beside the embedded log; needs KAFKA_BROKERS',
     load: () => import('./kafka-log.ts'),
   },
+  spark: { about: 'a step on Spark, beside plain PySpark doing the same', load: () => import('./spark.ts') },
   memory: { about: 'peak memory while 20 M events pass', load: () => import('./memory.ts') },
 }
 

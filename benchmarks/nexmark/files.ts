@@ -18,24 +18,33 @@ export function writeNexmark(
   generator: GeneratorOptions,
   arrival?: ArrivalOptions,
 ): Record<StreamName, Written> {
-  const files = STREAMS.map((stream) => new File(join(directory, `${stream}.ndjson`)))
-  const of = Object.fromEntries(STREAMS.map((stream, i) => [stream, files[i]!])) as Record<StreamName, File>
-  try {
-    if (arrival) {
-      for (const { stream, line } of arrivals(count, generator, arrival)) of[stream].add(line)
-    } else {
-      const source = new NexmarkGenerator(generator)
-      for (let n = 0; n < count; n++) {
-        const stream = source.next()
-        of[stream].lines++
-        if (source.lines[stream].length > BLOCK_BYTES) of[stream].write(source.lines[stream].take())
-      }
-      for (const stream of STREAMS) of[stream].write(source.lines[stream].take())
+  if (arrival === undefined) return writeNext(directory, count, new NexmarkGenerator(generator))
+  return written(directory, (files) => {
+    for (const { stream, line } of arrivals(count, generator, arrival)) files[stream].add(line)
+  })
+}
+
+/** As `writeNexmark`, the next events of a generator in their own order. */
+export function writeNext(directory: string, count: number, source: NexmarkGenerator): Record<StreamName, Written> {
+  return written(directory, (files) => {
+    for (let n = 0; n < count; n++) {
+      const stream = source.next()
+      files[stream].lines++
+      if (source.lines[stream].length > BLOCK_BYTES) files[stream].write(source.lines[stream].take())
     }
+    for (const stream of STREAMS) files[stream].write(source.lines[stream].take())
+  })
+}
+
+function written(directory: string, write: (files: Record<StreamName, File>) => void): Record<StreamName, Written> {
+  const files = STREAMS.map((stream) => [stream, new File(join(directory, `${stream}.ndjson`))] as const)
+  try {
+    const of = Object.fromEntries(files) as Record<StreamName, File>
+    write(of)
+    return of
   } finally {
-    for (const file of files) file.close()
+    for (const [, file] of files) file.close()
   }
-  return of
 }
 
 class File implements Written {

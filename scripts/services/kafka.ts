@@ -32,22 +32,25 @@ export const kafka: Service = {
   },
   programs: (home) => nodes(home).map((node) => broker(home, node)),
   async probe(home) {
-    const admin = new Admin({
-      clientId: 'services',
-      bootstrapBrokers: addresses(home),
-      retries: 0,
-      connectTimeout: 1000,
-    })
-    try {
-      const { brokers } = await admin.metadata({ topics: [], forceUpdate: true })
-      if (brokers.size < nodes(home).length) throw new Error(`${brokers.size} of ${nodes(home).length} brokers`)
-      // Answered by the controller: it has a leader, and every broker is registered with it.
-      await admin.listTopics()
-    } finally {
-      await admin.close()
-    }
+    // Each is asked itself: the others take a while to notice that one has died.
+    await Promise.all(addresses(home).map((address) => probeBroker(address, nodes(home).length)))
   },
   environment: (home) => ({ KAFKA_BROKERS: addresses(home).join(',') }),
+}
+
+/** Throws unless a broker knows all of them, and all partitions have all their copies in sync. */
+async function probeBroker(address: string, count: number): Promise<void> {
+  const admin = new Admin({ clientId: 'services', bootstrapBrokers: [address], retries: 0, connectTimeout: 1000 })
+  try {
+    const { brokers, topics } = await admin.metadata({ topics: await admin.listTopics(), forceUpdate: true })
+    if (brokers.size < count) throw new Error(`${address} knows ${brokers.size} of ${count} brokers`)
+    for (const [name, { partitions }] of topics) {
+      const behind = Object.values(partitions).find(({ isr, replicas }) => isr.length < replicas.length)
+      if (behind !== undefined) throw new Error(`a partition of ${name} has ${behind.isr.length} copies in sync`)
+    }
+  } finally {
+    await admin.close()
+  }
 }
 
 function nodes(home: Home): number[] {
@@ -120,6 +123,9 @@ function properties(home: Home, node: number, data: string): string {
     'share.coordinator.state.topic.num.partitions': 4,
     // A group of tests does not wait for more members.
     'group.initial.rebalance.delay.ms': 0,
+    // Half of the defaults: a broker that was killed is noticed, and its partitions led by others, after five seconds.
+    'broker.heartbeat.interval.ms': 1000,
+    'broker.session.timeout.ms': 5000,
     'log.cleaner.dedupe.buffer.size': 16 * 1024 * 1024,
   })
     .map(([key, value]) => `${key}=${value}\n`)

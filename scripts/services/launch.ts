@@ -6,7 +6,7 @@ import { type Program, isRunning, startProcess, stopProcess } from './processes.
 import type { Service } from './service.ts'
 
 /** A service has this long to answer after its start. Slow where many start at once on few processors. */
-const READY_MS_MAX = 120_000
+const READY_MS_MAX = 180_000
 const PROBE_PAUSE_MS = 100
 
 /** The processes of a service that run. */

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
-import { MillraceError, asMillraceError } from '../../src/base/errors.ts'
+import { MillraceError, asMillraceError, messageOf } from '../../src/base/errors.ts'
 import { Home } from './home.ts'
 import type { ServiceName } from './service.ts'
 import { SERVICES, type ServiceStatus, down, environment, isUp, status, up } from './services.ts'
@@ -31,20 +31,25 @@ function usage(message: string): MillraceError {
 
 /** Names given, or all; wrong ones are an error. */
 function namesOf(words: readonly string[]): ServiceName[] {
-  const wrong = words.find((word) => !(word in SERVICES))
+  const wrong = words.find((word) => !ALL.some((name) => name === word))
   if (wrong !== undefined) throw usage(`There is no service ${wrong}.`)
   return words.length === 0 ? ALL : ALL.filter((name) => words.includes(name))
+}
+
+function argumentsOf(args: string[]) {
+  try {
+    const options = { brokers: { type: 'string' }, json: { type: 'boolean', default: false } } as const
+    return parseArgs({ args, allowPositionals: true, options })
+  } catch (error) {
+    throw usage(messageOf(error))
+  }
 }
 
 async function main(): Promise<number> {
   const [command, ...rest] = process.argv.slice(2)
   const home = Home.default()
   if (command === 'run') return await runWith(home, rest[0] === '--' ? rest.slice(1) : rest)
-  const { values, positionals } = parseArgs({
-    args: rest,
-    allowPositionals: true,
-    options: { brokers: { type: 'string' }, json: { type: 'boolean', default: false } },
-  })
+  const { values, positionals } = argumentsOf(rest)
   const names = namesOf(positionals)
   switch (command) {
     case 'up': {
@@ -62,14 +67,10 @@ async function main(): Promise<number> {
       return 0
     }
     case 'env': {
-      const off = positionals.length === 0 ? [] : names.filter((name) => !isUp(home, name))
-      const lines = Object.entries(
-        environment(
-          home,
-          names.filter((name) => isUp(home, name)),
-        ),
-      )
-      if (lines.length > 0) console.log(lines.map(([key, value]) => `${key}=${value}`).join('\n'))
+      const on = names.filter((name) => isUp(home, name))
+      for (const [key, value] of Object.entries(environment(home, on))) console.log(`${key}=${value}`)
+      // Those asked for by name are needed.
+      const off = positionals.length === 0 ? [] : names.filter((name) => !on.includes(name))
       for (const name of off) say(name, `does not run: npm run services -- up ${name}`)
       return off.length > 0 ? 1 : 0
     }
@@ -139,9 +140,9 @@ function table(all: readonly ServiceStatus[]): string {
 }
 
 function report(error: unknown): void {
-  const all = error instanceof AggregateError ? (error.errors as unknown[]) : [error]
-  for (const one of all) {
-    const { message, hint, stack, kind } = asMillraceError(one)
+  const all = (error instanceof AggregateError ? (error.errors as unknown[]) : [error]).map(asMillraceError)
+  // Two services can lack the same thing.
+  for (const { message, hint, stack, kind } of new Map(all.map((one) => [one.message, one])).values()) {
     process.stderr.write(`error: ${message}\n${hint === undefined ? '' : `  hint ${hint}\n`}`)
     if (kind === 'internal') process.stderr.write(`${stack}\n`)
   }

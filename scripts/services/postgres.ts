@@ -12,6 +12,7 @@ const DATABASE = 'millrace'
 /** Where Debian, and others, have the programs of each major version. */
 const DEBIAN = '/usr/lib/postgresql'
 const OLDEST = 15
+const NO_ROOT = 'apt-get install util-linux, or run this as another user than root.'
 const REMEDY = 'apt-get install postgresql (bash scripts/install-debian does)'
 
 /** PostgreSQL as the system's package has it, with data, port and log of its own. It asks for a password, on loopback too. */
@@ -93,7 +94,7 @@ async function initialise(home: Home, data: string): Promise<void> {
   const who = [`--username=${USER}`, `--pwfile=${passwordFile}`, '--auth=scram-sha-256']
   const initdb = [join(programsDirectory(), 'initdb'), ...who, '--no-locale', '--encoding=UTF8', data]
   const [command = '', ...args] = [...unprivileged(), ...initdb]
-  await run(command, args, { cwd: directory, need: 'PostgreSQL makes its directory', remedy: REMEDY })
+  await run(command, args, { cwd: directory, need: 'PostgreSQL does not run as root', remedy: NO_ROOT })
 }
 
 /**

@@ -59,7 +59,7 @@ export async function stopProcess(id: ProcessId, signal: NodeJS.Signals, graceMs
   throw new MillraceError('unavailable', 'not-stopped', `The process ${id.pid} did not end.`)
 }
 
-export function signalProcess(id: ProcessId, signal: NodeJS.Signals): void {
+function signalProcess(id: ProcessId, signal: NodeJS.Signals): void {
   if (isRunning(id)) process.kill(id.pid, signal)
 }
 

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CreateBucketCommand, PutObjectCommand, S3Client, S3ServiceException } from '@aws-sdk/client-s3'
+import { MillraceError } from '../../src/base/errors.ts'
 import type { Home } from './home.ts'
 import { installOnce, run } from './packages.ts'
 import type { Service } from './service.ts'
@@ -12,6 +13,14 @@ const SECRET = 'millrace-secret'
 /** Holds one object, which is put once. */
 const PROBE = 'probe'
 
+const GO = {
+  // Its own module, wherever this checkout lies, and no stamp of a checkout, which may belong to somebody else.
+  env: { GOWORK: 'off', GOFLAGS: '-buildvcs=false', CGO_ENABLED: '0' },
+  need: 'The S3 server is built with Go',
+  remedy: 'Put Go 1.21 or later on PATH; it brings a newer one by itself where that is needed.',
+  network: 'The Go module proxy must be reachable; another one is set by GOPROXY.',
+}
+
 /** versitygw, an S3 server whose buckets are directories. Why this one: docs/decisions/0014. */
 export const s3: Service = {
   name: 's3',
@@ -20,16 +29,10 @@ export const s3: Service = {
   async install(home, say) {
     const locks = ['go.mod', 'go.sum'].map((name) => join(SOURCE, name))
     await installOnce(join(home.packages, 's3'), locks, async (directory) => {
+      await needGo()
       say('Go builds the server, which takes minutes the first time')
       const build = ['build', '-mod=readonly', '-ldflags=-s -w', '-o', join(directory, 'versitygw')]
-      await run('go', [...build, 'github.com/versity/versitygw/cmd/versitygw'], {
-        cwd: SOURCE,
-        // Its own module, wherever this checkout lies; no stamp of a checkout, which may belong to somebody else.
-        env: { GOWORK: 'off', GOFLAGS: '-buildvcs=false', CGO_ENABLED: '0' },
-        need: 'The S3 server is built with Go',
-        remedy: 'Put Go 1.25 or later on PATH, or 1.21 or later, which brings the newer one (apt-get install golang).',
-        network: 'The Go module proxy must be reachable; another one is set by GOPROXY.',
-      })
+      await run('go', [...build, 'github.com/versity/versitygw/cmd/versitygw'], { ...GO, cwd: SOURCE })
     })
   },
   processes: () => 1,
@@ -76,6 +79,21 @@ export const s3: Service = {
     S3_ACCESS_KEY_ID: KEY,
     S3_SECRET_ACCESS_KEY: SECRET,
   }),
+}
+
+/** Sees to a Go that can bring the one which go.mod asks for. */
+async function needGo(): Promise<void> {
+  const text = await run('go', ['version'], { ...GO, env: { GOTOOLCHAIN: 'local' } })
+  const [, minor] = /go1\.(\d+)/.exec(text) ?? []
+  if (Number(minor) >= 21) return
+  throw new MillraceError(
+    'unavailable',
+    'old-go',
+    `The S3 server is built with Go 1.21 or later; here is ${text.trim()}.`,
+    {
+      hint: GO.remedy,
+    },
+  )
 }
 
 function endpoint(home: Home): string {

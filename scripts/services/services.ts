@@ -3,7 +3,7 @@ import type { Home, Started } from './home.ts'
 import { kafka } from './kafka.ts'
 import { isWhole, launch, running, serviceOf, stop } from './launch.ts'
 import { postgres } from './postgres.ts'
-import { killFamily, memoryOf, signalProcess } from './processes.ts'
+import { killFamily, memoryOf } from './processes.ts'
 import { s3 } from './s3.ts'
 import type { Service, ServiceName } from './service.ts'
 import { spark } from './spark.ts'
@@ -87,11 +87,6 @@ export function environment(home: Home, names: readonly ServiceName[]): Record<s
 /** Ends a process, and those it started, without warning: `kafka-2`, `spark`, `s3`, `postgres`. Returns when it has ended. */
 export async function killProcess(home: Home, process: string): Promise<void> {
   await killFamily(started(home, process))
-}
-
-/** Sends a process a signal: SIGSTOP makes it silent until SIGCONT. */
-export function signal(home: Home, process: string, which: NodeJS.Signals): void {
-  signalProcess(started(home, process), which)
 }
 
 /** Starts a process that has ended again, with its data and port, and waits until its service answers as a whole. */

@@ -61,7 +61,11 @@ export const spark: Service = {
       socket.once('close', () => fail(new Error('closed')))
       socket.once('connect', () => socket.destroy())
     }),
-  environment: (home) => ({ SPARK_URL: `sc://127.0.0.1:${home.port('spark')}` }),
+  // The jars are for tests that start, and kill, servers of their own.
+  environment: (home) => ({
+    SPARK_URL: `sc://127.0.0.1:${home.port('spark')}`,
+    SPARK_CLASSPATH: join(libraries(home), '*'),
+  }),
 }
 
 const MAIN = 'org.apache.spark.sql.connect.service.SparkConnectServer'

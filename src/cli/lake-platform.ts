@@ -8,7 +8,7 @@ import type { LakeTable } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { type Project, checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
 import { bindProject } from '../runtime/bind.ts'
-import { HandlerPlaces } from '../runtime/handler-places.ts'
+import { DiskPlaces } from '../runtime/handler-places.ts'
 import { handlerStatus } from '../runtime/handlers.ts'
 import type { StepState } from '../runtime/scheduler.ts'
 import { type Observed, datasetDetail, datasetStatuses } from '../runtime/status.ts'
@@ -131,7 +131,7 @@ export class LakePlatform implements Platform {
 
   /** How far the handlers were when the project last ran. */
   #handlers(lakeTable: (name: string) => LakeTable): Promise<{ dataset: string; status: HandlerStatus }[]> {
-    const places = new HandlerPlaces(this.#effects.disk, this.#home.data)
+    const places = new DiskPlaces(this.#effects.disk, this.#home.data)
     return Promise.all(
       [...this.#project.handlers.values()].map(async (handler) => {
         const { name } = handler.dataset

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { type MillraceError, asMillraceError } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
-import type { Ownership } from '../runtime/parts.ts'
+import type { Duties, Ownership } from '../runtime/parts.ts'
 import type { Role } from '../runtime/role.ts'
 import { LeaseKeeper } from '../state/lease-keeper.ts'
 import type { State } from '../state/state.ts'
@@ -31,14 +31,14 @@ export class LeasedOwnership implements Ownership {
     this.#options = options
   }
 
-  start(role: Role, names: readonly string[], duties: Parameters<Ownership['start']>[2]): void {
+  start(role: Role, items: readonly string[], duties: Duties): void {
     const { state, clock, member, onError } = this.#options
-    const turns = new Map(names.map((name) => [name, new SerialQueue()]))
+    const turns = new Map(items.map((item) => [item, new SerialQueue()]))
     const wanted = new Map<string, AbortController>()
-    const take = async (name: string, signal: AbortSignal) => {
+    const take = async (item: string, epoch: number, signal: AbortSignal) => {
       for (let wait = RETRY_MS.first; !signal.aborted; wait = Math.min(RETRY_MS.most, wait * 2)) {
         try {
-          await duties.take(name)
+          await duties.take(item, epoch)
           return
         } catch (error) {
           onError(asMillraceError(error))
@@ -46,26 +46,28 @@ export class LeasedOwnership implements Ownership {
         }
       }
     }
-    const give = (name: string) => {
-      wanted.get(name)?.abort()
-      return turns.get(name)!.run(() => duties.give(name))
-    }
     const keeper = new LeaseKeeper({
       state,
       clock,
       member,
       pool: role,
-      items: names,
+      items,
       ttlMs: LEASE_MS,
-      onAcquired(name) {
+      onAcquired(item, { epoch }) {
         const stop = new AbortController()
-        wanted.set(name, stop)
-        void turns.get(name)!.run(() => take(name, stop.signal))
+        wanted.set(item, stop)
+        void turns.get(item)!.run(() => take(item, epoch, stop.signal))
       },
-      onRelease: give,
-      onLost: (name, error) => {
+      onRelease(item) {
+        wanted.get(item)?.abort()
+        return turns.get(item)!.run(() => duties.give(item))
+      },
+      onLost(item, error) {
         if (error) onError(error)
-        give(name).catch((reason: unknown) => onError(asMillraceError(reason)))
+        wanted.get(item)?.abort()
+        duties.lose(item)
+        // What was about to begin has ended by then.
+        void turns.get(item)!.run(async () => duties.lose(item))
       },
       onError,
     })

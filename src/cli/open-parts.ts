@@ -1,16 +1,21 @@
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
+import { s3Files } from '../engine/spark/catalog.ts'
 import { Lake } from '../lake/lake.ts'
+import { S3Store } from '../lake/s3-store.ts'
 import { openKafkaLog } from '../log/kafka/open.ts'
 import type { RequestStore } from '../log/kafka/requests.ts'
 import type { DirectoryLake, KafkaLog, S3Lake, SparkEngine as SparkTarget, Target } from '../project/target.ts'
 import type { Project } from '../project/project.ts'
 import { type Parts, embeddedParts } from '../runtime/parts.ts'
-import { SparkEngine } from '../runtime/spark-engine.ts'
+import { SparkEngine, type SparkEngineOptions } from '../runtime/spark-engine.ts'
+import { DEFAULT_REGION } from '../storage/s3/config.ts'
 import { openState } from '../state/state.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { LeasedOwnership } from './leased-ownership.ts'
+import { StatePlaces } from '../runtime/handler-places.ts'
 
 /** The parts of a target, to be closed by whoever opened them. */
 export interface OpenParts extends Parts {
@@ -39,17 +44,23 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
     const embedded = embeddedParts({ dataDirectory: home.data, disk, clock })
     const state = target.state && (await openState({ schema: project.name, ...target.state }, { clock }))
     if (state) closing.push(() => state.close())
-    const lake = target.lake ? openLake(target.lake, effects) : embedded.lake
+    const lake = target.lake ? await openLake(options, target.lake, effects) : embedded.lake
     const engine =
       target.engine &&
-      new SparkEngine({ lake, url: target.engine.url, catalog: catalogOf(target.engine, lake.root), clock })
+      new SparkEngine({ lake, url: target.engine.url, clock, ...sparkFiles(target.engine, target.lake, lake.root) })
     if (engine) closing.push(() => engine.close())
-    await engine?.check()
+    // A catalog that this process is about to serve is not there yet.
+    if (target.engine?.catalog === undefined) await engine?.check()
     return {
       lake,
       openLog: target.log ? openTopic(options, target.log, state?.requests, effects) : embedded.openLog,
       ...(engine ? { engine } : {}),
-      ...(state ? { ownership: new LeasedOwnership({ state, clock, member, onError }) } : {}),
+      ...(state
+        ? {
+            ownership: new LeasedOwnership({ state, clock, member, onError }),
+            handlerPlaces: new StatePlaces(state.places),
+          }
+        : {}),
       close,
     }
   } catch (error) {
@@ -58,9 +69,21 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
   }
 }
 
-function openLake(target: S3Lake | DirectoryLake, { disk, clock }: Effects): Lake {
+async function openLake(
+  { project, home }: OpenPartsOptions,
+  target: S3Lake | DirectoryLake,
+  { disk, clock }: Effects,
+): Promise<Lake> {
   if (target.kind === 'directory') return new Lake({ root: target.path, disk, clock })
-  throw new MillraceError('invalid', 'not-built', 'A lake on S3 cannot be opened yet.')
+  const { kind: _kind, ...config } = target
+  const store = await S3Store.open({
+    config: { prefix: project.name, ...config },
+    cacheDirectory: join(home.data, 'cache'),
+    disk,
+    clock,
+    random: randomBytes,
+  })
+  return new Lake({ store, clock })
 }
 
 /** A stream's log is a topic; what is being processed of it lies in a directory of this process for a while. */
@@ -85,7 +108,18 @@ function openTopic(
     })
 }
 
-/** A lake on this machine's disk is read by a Spark that sees the same disk; any other by the catalog. */
-function catalogOf({ catalog }: SparkTarget, root: string) {
-  return catalog === undefined ? { directory: root } : { uri: catalog }
+/** How Spark gets at the lake: a directory that it sees too, or the catalog that Millrace serves. Errors: `invalid`/`no-catalog`. */
+function sparkFiles(
+  { catalog }: SparkTarget,
+  lake: Target['lake'],
+  root: string,
+): Pick<SparkEngineOptions, 'catalog' | 'files'> {
+  const s3 = lake?.kind === 's3' ? lake : undefined
+  if (catalog === undefined && s3) {
+    throw new MillraceError('invalid', 'no-catalog', 'Spark has no way to the lake on S3: engine.catalog is not set.', {
+      hint: "Say where Spark reaches a Millrace process with the role serve: engine: { kind: 'spark', url: …, catalog: 'http://host:4400/iceberg' }.",
+    })
+  }
+  if (catalog === undefined) return { catalog: { directory: root } }
+  return { catalog: { uri: catalog }, ...(s3 ? { files: s3Files({ region: DEFAULT_REGION, ...s3, ...s3.credentials }) } : {}) }
 }

@@ -60,7 +60,7 @@ export async function serve(
       config: configOf(project.config, effects, port, host),
       clock: effects.clock,
       catalog: catalogOf(runtime),
-      directories: [runtime.warehouse.lake.root],
+      directories: [runtime.warehouse.lake.local.directory],
       temporary: join(home.data, 'tmp'),
       controlToken: token,
     })

@@ -6,7 +6,7 @@ import { describeManifest, encodeManifestList, liveFiles } from './manifest-list
 import type { ManifestFile } from './manifest-list.ts'
 import type { Manifests, TableView } from './manifests.ts'
 import { MANIFEST_FILES_MAX, manifestsToMerge } from './merge.ts'
-import { currentSchema, findSnapshot, refId, withRef } from './metadata.ts'
+import { currentSchema, findSnapshot, lineOf, refId, withRef } from './metadata.ts'
 import type { SnapshotJson, TableMetadata } from './metadata.ts'
 import type { Spec } from './partition.ts'
 import type { Commit } from './snapshot.ts'
@@ -39,6 +39,7 @@ export async function prepareCommit(view: TableView, change: Commit, context: Co
   if (change.parent !== undefined && (change.parent ?? undefined) !== current) throw moved(ref, change.parent, current)
   const parentId = current ?? refId(metadata, 'main')
   const parent = parentId === undefined ? undefined : snapshotOf(metadata, parentId)
+  const summary = typeof change.summary === 'function' ? change.summary(lineOf(metadata, parentId)) : change.summary
   const listed = parent ? await context.manifests.list(parent) : []
 
   const sequenceNumber = metadata['last-sequence-number'] + 1n
@@ -71,7 +72,7 @@ export async function prepareCommit(view: TableView, change: Commit, context: Co
     ...(parentId === undefined ? {} : { 'parent-snapshot-id': parentId }),
     'sequence-number': sequenceNumber,
     'timestamp-ms': timestampMs,
-    summary: summarize(change, removal.files, parent, listed),
+    summary: { operation: change.operation, ...summary, ...totalsOf(change, removal.files, parent, listed) },
     'manifest-list': listPath,
     'schema-id': view.schemaId,
   }
@@ -212,8 +213,8 @@ function writeDrafts(
   return { manifests, files }
 }
 
-/** The snapshot's summary: its own keys, what it changed, and the totals every reader may ask for. */
-function summarize(
+/** What a commit changed, and the totals every reader may ask for. */
+function totalsOf(
   change: Commit,
   removed: readonly DataFile[],
   parent: SnapshotJson | undefined,
@@ -251,11 +252,7 @@ function summarize(
     'total-position-deletes': 0,
     'total-equality-deletes': 0,
   }
-  return {
-    operation: change.operation,
-    ...change.summary,
-    ...Object.fromEntries(Object.entries(counts).map(([key, n]) => [key, String(n)])),
-  }
+  return Object.fromEntries(Object.entries(counts).map(([key, n]) => [key, String(n)]))
 }
 
 function sum<T>(items: readonly T[], of: (item: T) => number): number {

@@ -146,6 +146,16 @@ export function findSnapshot(metadata: TableMetadata, id: bigint): SnapshotJson 
   return metadata.snapshots?.find((snapshot) => snapshot['snapshot-id'] === id)
 }
 
+/** A snapshot and its ancestors that have not expired, newest first. */
+export function* lineOf(metadata: TableMetadata, id: bigint | undefined): Generator<Snapshot> {
+  const byId = new Map(metadata.snapshots?.map((snapshot) => [snapshot['snapshot-id'], snapshot]))
+  let at = id
+  for (let json = at && byId.get(at); json; json = at && byId.get(at)) {
+    yield toSnapshot(json)
+    at = json['parent-snapshot-id'] ?? undefined
+  }
+}
+
 /** A ref moved, or dropped with `id` undefined. Moving `main` is what readers see as a commit. */
 export function withRef(metadata: TableMetadata, ref: string, id: bigint | undefined, nowMs: number): TableMetadata {
   const { [ref]: _old, ...others } = metadata.refs ?? {}

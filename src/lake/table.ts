@@ -13,7 +13,16 @@ import { normalLocation } from './location.ts'
 import { liveFiles } from './manifest-list.ts'
 import { TableView } from './manifests.ts'
 import type { Manifests } from './manifests.ts'
-import { PROPERTY, findSnapshot, parseMetadata, refId, serializeMetadata, toSnapshot, withRef } from './metadata.ts'
+import {
+  PROPERTY,
+  findSnapshot,
+  lineOf,
+  parseMetadata,
+  refId,
+  serializeMetadata,
+  toSnapshot,
+  withRef,
+} from './metadata.ts'
 import type { SnapshotJson, TableMetadata } from './metadata.ts'
 import { partitionOf } from './partition.ts'
 import type { PartitionField } from './partition.ts'
@@ -137,14 +146,8 @@ export class LakeTable {
 
   /** The ref's snapshot and its ancestors that have not expired, oldest first. */
   history(ref = 'main'): Snapshot[] {
-    const history: Snapshot[] = []
-    const byId = new Map(this.#view.metadata.snapshots?.map((snapshot) => [snapshot['snapshot-id'], snapshot]))
-    let at = refId(this.#view.metadata, ref)
-    for (let json = at && byId.get(at); json; json = at && byId.get(at)) {
-      history.push(toSnapshot(json))
-      at = json['parent-snapshot-id'] ?? undefined
-    }
-    return history.reverse()
+    const { metadata } = this.#view
+    return [...lineOf(metadata, refId(metadata, ref))].reverse()
   }
 
   /**

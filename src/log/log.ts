@@ -62,6 +62,18 @@ export interface PartitionLog {
   /** Keeps the files of segments listed until now on disk, whatever compaction and retention do, until the returned function is called. */
   hold(): () => void
 
+  /** Finds out where the log begins and ends now, where other processes append and remove too. */
+  look(): Promise<void>
+
+  /**
+   * Begins to tell of records that come, and finds out which came meanwhile where other processes append: from here on
+   * they are processed from `offset`. Errors: `corrupt`/`log-behind` when it lies beyond the end.
+   */
+  follow(offset: number): Promise<void>
+
+  /** Another process goes on from here: what was read ahead is let go. */
+  leave(): Promise<void>
+
   /** Tells that the lake holds everything below `offset`. Going back is ignored. Errors: `corrupt`/`log-behind` beyond the end. */
   checkpointed(offset: number): void
 

@@ -45,22 +45,7 @@ export function routeLines(batch: RecordLines, keyColumns: readonly string[], pa
  * log's format (docs/formats/log.md): what is stored was routed by it.
  */
 export function partitionOf(values: readonly unknown[], partitions: number): number {
-  return mix(fnv1a(keyOf(values))) % partitions
-}
-
-function keyOf(values: readonly unknown[]): string {
-  return values.map(keyText).join('\u001f')
-}
-
-/** The text that partitions are chosen by, of each record; undefined for one that is not a JSON object or has none of the columns. */
-export function keysOfLines(lines: Buffer, keyColumns: readonly string[]): (Buffer | undefined)[] {
-  const keys: (Buffer | undefined)[] = []
-  forEachLine(lines, (_, from, to) => {
-    const values = keyValues(lines.toString('utf8', from, to - 1), keyColumns)
-    const isKeyed = values?.some((value) => value !== undefined && value !== null)
-    keys.push(isKeyed ? Buffer.from(keyOf(values!)) : undefined)
-  })
-  return keys
+  return mix(fnv1a(values.map(keyText).join('\u001f'))) % partitions
 }
 
 function partitionOfLine(line: string, keyColumns: readonly string[], partitions: number): number {
@@ -69,7 +54,7 @@ function partitionOfLine(line: string, keyColumns: readonly string[], partitions
 }
 
 /** Values of the key columns; undefined for a line that is not a JSON object. */
-function keyValues(line: string, keyColumns: readonly string[]): unknown[] | undefined {
+export function keyValues(line: string, keyColumns: readonly string[]): unknown[] | undefined {
   let value: unknown
   try {
     value = JSON.parse(line)
@@ -81,7 +66,8 @@ function keyValues(line: string, keyColumns: readonly string[]): unknown[] | und
   return keyColumns.map((column) => (Object.hasOwn(row, column) ? row[column] : undefined))
 }
 
-function keyText(value: unknown): string {
+/** A value as partitions are chosen by it. */
+export function keyText(value: unknown): string {
   if (value === undefined || value === null) return ''
   if (typeof value === 'object') return JSON.stringify(value)
   const text = typeof value === 'string' ? value : JSON.stringify(value)

@@ -29,7 +29,7 @@ export interface KafkaLog {
   topicPrefix?: string
   /** How long brokers keep records, processed or not, as '30 days'. Default: until Millrace removes them. */
   retention?: string
-  /** How records are compressed on their way and in the topic. Default 'zstd'. */
+  /** How records are compressed on their way and in the topic. Default 'lz4'. */
   compression?: 'none' | 'lz4' | 'zstd'
 }
 

@@ -4,6 +4,7 @@ import { closest } from '../base/suggest.ts'
 import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import { describe } from '../engine/duckdb/describe.ts'
+import type { Dialect } from '../engine/dialect.ts'
 import { DUCKDB } from '../engine/duckdb/dialect.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
 import type { Field } from '../project/columns.ts'
@@ -318,8 +319,9 @@ export function renderCheck(template: SqlTemplate, self: string, relation: (data
   return `WITH this AS (SELECT * FROM ${self}) ${template.render({ dataset: relation, parameter: quoteLiteral })}`
 }
 
-export function emptyRelation(fields: readonly Field[]): string {
-  return `(SELECT ${fields.map((field) => `NULL::${duckdbType(field.type)} AS ${quoteIdentifier(field.name)}`).join(', ')} WHERE false)`
+export function emptyRelation(fields: readonly Field[], { identifier, type }: Dialect = DUCKDB): string {
+  const columns = fields.map((field) => `CAST(NULL AS ${type(field.type)}) AS ${identifier(field.name)}`)
+  return `(SELECT ${columns.join(', ')} WHERE false)`
 }
 
 /** DuckDB looks for a table of its own, and suggests one of its catalog's; what is meant is a dataset. */
@@ -339,7 +341,7 @@ function patternHint({ message }: MillraceError): string | undefined {
 }
 
 /** Says where an error of a declaration stands. */
-function locate(error: unknown, about: Declaration, part?: string, project?: Project): MillraceError {
+export function locate(error: unknown, about: Declaration, part?: string, project?: Project): MillraceError {
   const known = asMillraceError(error)
   const place = about.place ? `${about.place.file}:${about.place.line}` : 'unknown place'
   return new MillraceError(

@@ -38,11 +38,11 @@ export class Loads {
     return queue.run(() => this.#load(runner, onProgress))
   }
 
-  /** Loads as often as the sources say, until the signal or the stream's end. */
+  /** Loads as often as the sources say, until the signal, the stream's end, or its going to another process. */
   async watch(runner: StreamRunner): Promise<void> {
     const { clock, signal, onFailed } = this.#options
     const every = Math.min(...runner.stream.sources.map((source) => durationMs(source.every ?? '10 seconds', 'every')))
-    while (!signal.aborted && !runner.failure) {
+    while (!signal.aborted && !runner.failure && runner.owned.includes(0)) {
       try {
         await this.load(runner)
       } catch (error) {

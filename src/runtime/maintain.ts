@@ -2,14 +2,16 @@ import { durationMs } from '../base/duration.ts'
 import { asMillraceError } from '../base/errors.ts'
 import { type CompactionGroup, planCompaction } from '../lake/compact.ts'
 import { expireSnapshots } from '../lake/expire.ts'
+import type { DataFile } from '../lake/data-file.ts'
 import { removeOrphans } from '../lake/orphans.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { PartitionLog } from '../log/log.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
+import { settledFiles } from './quarantine-recovery.ts'
 import { carriedSummary } from './record.ts'
 import { neededBy } from './handlers.ts'
 import type { Runtime } from './runtime.ts'
-import { CANDIDATE, newestStep } from './warehouse.ts'
+import { CANDIDATE, LAYERS, newestStep } from './warehouse.ts'
 
 export interface MaintainOptions {
   /** Files are brought together only where at least so many are small. */
@@ -42,14 +44,15 @@ export async function maintain(runtime: Runtime, options: MaintainOptions): Prom
   const reports: MaintainReport[] = []
   for (const dataset of runtime.project.order) {
     const runner = runtime.streams.get(dataset.name)
-    const { quarantine } = runner ?? runtime.tables.get(dataset.name)!
+    const keeper = runner ?? runtime.tables.get(dataset.name)
+    // Of processes that share a stream, one keeps its house.
+    if (!keeper || runner?.owned.includes(0) === false) continue
+    const { quarantine } = keeper
     const tables = [runtime.lakeTable(dataset.name), ...(quarantine ? [quarantine] : [])]
     for (const table of tables) {
       if (options.signal?.aborted) return reports
       // Beside a replay or a refresh, each would take away the files the other works on.
-      const { files, into } = await (runner ?? runtime.tables.get(dataset.name)!).rewriting(() =>
-        compact(runtime, table, options),
-      )
+      const { files, into } = await keeper.rewriting(() => compact(runtime, table, options))
       const expired = await expireSnapshots(table, retentionOf(runtime, table))
       const orphans = options.orphanAgeMs === undefined ? [] : await removeOrphans(table, options.orphanAgeMs)
       reports.push({
@@ -106,7 +109,10 @@ async function compact(
   // A snapshot that awaits its audit rests on the files that compaction would take away.
   if (!main || (candidate && candidate.id !== main.id)) return { files: 0, into: 0 }
   const targetBytes = runtime.project.config.lake?.targetFileSize ?? DEFAULTS.targetFileSize
-  const groups = planCompaction(await table.files(main), { targetBytes, minFiles: options.minFiles })
+  const groups = planCompaction(await settled(runtime, table, await table.files(main)), {
+    targetBytes,
+    minFiles: options.minFiles,
+  })
   let [files, into, bytes] = [0, 0, 0]
   for (const group of groups) {
     if (bytes > 0 && bytes + group.bytes > options.rewriteBytesMax) break
@@ -115,6 +121,15 @@ async function compact(
     files += group.files.length
   }
   return { files, into }
+}
+
+/** Files that may be brought together: what a stream refused stays by itself until its rows are committed. */
+async function settled(runtime: Runtime, table: LakeTable, files: DataFile[]): Promise<DataFile[]> {
+  const stream = runtime.streams.get(table.id.name)
+  if (!stream || table.id.namespace !== LAYERS.quarantine) return files
+  // After the files were listed: what is ahead of this is not among them, or is told.
+  await stream.table.refresh()
+  return settledFiles(table, files, newestStep(stream.table)?.record.offsets ?? [])
 }
 
 async function rewrite(runtime: Runtime, table: LakeTable, group: CompactionGroup): Promise<number> {

@@ -48,8 +48,13 @@ export function backlogBytes({ config }: Project): number {
   return config.ingest?.backlogBytes ?? DEFAULTS.backlogBytes
 }
 
-/** Takes up a stream where its last commit left it. */
-export function openStreamRunner(shop: Workshop, stream: Stream, log: StreamLog): Promise<StreamRunner> {
+/** Takes up a stream where its last commit left it: all its partitions, or those told, to be given others. */
+export function openStreamRunner(
+  shop: Workshop,
+  stream: Stream,
+  log: StreamLog,
+  owned?: readonly number[],
+): Promise<StreamRunner> {
   const { project, clock, scheduler } = shop
   const { ingest = {} } = project.config
   const readers = project.readers(stream.name).filter((reader) => reader.kind === 'table')
@@ -77,6 +82,8 @@ export function openStreamRunner(shop: Workshop, stream: Stream, log: StreamLog)
       if (!isAudited(stream)) scheduler.published(stream)
     },
     onFailed: (error) => scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
+    // Whoever has it now goes on with it; it comes back with a new lease.
+    ...(owned ? { owned, onFenced: () => undefined } : {}),
   })
 }
 
@@ -116,5 +123,8 @@ async function openTransform(shop: Workshop, table: Table): Promise<TransformRun
 }
 
 async function openQuarantine(warehouse: Warehouse, name: string, create: boolean): Promise<LakeTable | undefined> {
-  return create ? warehouse.quarantineOf(name) : warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+  if (create) return warehouse.quarantineOf(name)
+  const found = await warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+  await found?.refresh()
+  return found
 }

@@ -37,8 +37,8 @@ export interface PartitionRunnerOptions {
   skips(): readonly (readonly [number, number])[]
   /** Files with the rows accepted so far, committed or not: what keys seen are rebuilt from. */
   acceptedFiles(): Promise<readonly { path: string }[]>
-  /** Called for each batch, in order. */
-  onLanded(segment: Segment, result: BatchResult): void
+  /** Called for each batch, in order, with the offset of its first record. */
+  onLanded(segment: Segment, from: number, result: BatchResult): void
   /** Called when the lane ends for good. */
   onFailed(error: MillraceError): void
 }
@@ -207,10 +207,11 @@ export class PartitionRunner {
         try {
           const result = await flight.result
           this.#batchMs = this.#options.clock.monotonic() - flight.begun
+          const from = this.#position
           this.#position = flight.segment.to
           this.#newestMs = result.newestMs
           this.#attempts = 0
-          onLanded(flight.segment, result)
+          onLanded(flight.segment, from, result)
           this.#flights.shift()
           flight.release()
         } catch (error) {

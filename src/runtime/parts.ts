@@ -7,6 +7,7 @@ import type { StreamLog } from '../log/log.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Disk } from '../storage/disk.ts'
 import type { Engine } from './engine.ts'
+import type { HandlerPlaces } from './handler-places.ts'
 import type { Role } from './role.ts'
 
 /** What a project runs on: what differs between a laptop and a cluster. */
@@ -16,20 +17,28 @@ export interface Parts {
   openLog(stream: Stream, events: LogEvents): Promise<StreamLog>
   /** What computes derived tables; without it DuckDB in this process. */
   readonly engine?: Engine
-  /** Which datasets are this process's; without it all are. */
+  /** Where it is kept how far handlers are; without it in the data directory. */
+  readonly handlerPlaces?: HandlerPlaces
+  /** Which work is this process's; without it all is. */
   readonly ownership?: Ownership
 }
 
-/** Divides the datasets of a project among the processes of a role: each dataset has one that commits to it. */
+/** Divides work among the processes of a role: each item has one that does it. */
 export interface Ownership {
-  /** From now on takes a share of the named datasets, and gives up what others shall have. `give` resolves when nothing more is committed. */
-  start(
-    role: Role,
-    names: readonly string[],
-    duties: { take(name: string): Promise<void>; give(name: string): Promise<void> },
-  ): void
+  /** From now on takes a share of the items, which are the same for all processes of the role, and gives up what others shall have. */
+  start(role: Role, items: readonly string[], duties: Duties): void
   /** Gives everything up. */
   stop(): Promise<void>
+}
+
+/** What a process does about items of work. */
+export interface Duties {
+  /** Begins with an item: it is this process's, by a lease with this epoch, which is higher than any before. */
+  take(item: string, epoch: number): Promise<void>
+  /** Ends the work on an item. Once it resolves nothing more of it is committed, and another process may begin. */
+  give(item: string): Promise<void>
+  /** Another process may have begun with the item already. */
+  lose(item: string): void
 }
 
 export interface LogEvents {

@@ -8,8 +8,10 @@ import type { LakeTable } from '../lake/table.ts'
 import type { RecordBatch, StreamLog } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { eventTimeOf, timeColumn } from '../project/event-time.ts'
+import type { Handler } from '../project/handler.ts'
 import { type Project, refusesRows } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
+import type { Table } from '../project/table.ts'
 import type { Disk } from '../storage/disk.ts'
 import { hasAudits, runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
@@ -20,7 +22,7 @@ import type { LoadProgress, LoadReport } from './file-loader.ts'
 import { Follower } from './follower.ts'
 import { FunctionPool } from './function-pool.ts'
 import { Gates } from './gates.ts'
-import { HandlerPlaces } from './handler-places.ts'
+import { DiskPlaces } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
 import { Inlet, type Received } from './inlet.ts'
 import { Lanes } from './lanes.ts'
@@ -71,6 +73,8 @@ const DEFAULTS = {
 
 /** Time between two looks at what other processes have committed, ms. */
 const LOOK_MS = 200
+/** The same for what they have appended, ms. */
+const LOG_LOOK_MS = 1_000
 
 /** A running project, or a process's part of it: its streams' lanes, its tables' refreshes, its lake. */
 export class Runtime {
@@ -147,14 +151,15 @@ export class Runtime {
         (dataset, hold) => this.publishedSql(dataset, hold),
       ),
       ...threadsOf(options, temporary),
-      idlePartitions: (stream) => this.streams.get(stream)?.idlePartitions() ?? this.#follower.idlePartitions(stream),
+      idlePartitions: (stream) =>
+        this.#isAlone(stream) ? this.streams.get(stream)!.idlePartitions() : this.#follower.idlePartitions(stream),
     }
     this.#follower = new Follower({
       datasets: project.order,
       clock,
       everyMs: LOOK_MS,
       idleMs: (name) => this.#idleMs(name),
-      isOwn: ({ name }) => this.streams.has(name) || this.tables.has(name),
+      isOwn: ({ name }) => this.#isAlone(name),
       load: (dataset) => this.#followed(dataset),
       onMoved: (dataset, table) => this.#checkpoint(dataset, table),
       onPublished: (dataset) => this.scheduler.published(dataset),
@@ -169,10 +174,10 @@ export class Runtime {
       onFailed: ({ stream }, error) =>
         this.scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
     })
-    this.handlers = new Handlers(this.roles.has('schedule') ? project.handlers.values() : [], {
+    this.handlers = new Handlers({
       changes: this.changes,
       publications: this.publications,
-      places: new HandlerPlaces(disk, dataDirectory),
+      places: this.#parts.handlerPlaces ?? new DiskPlaces(disk, dataDirectory),
       clock,
     })
   }
@@ -208,8 +213,11 @@ export class Runtime {
   async #open(): Promise<void> {
     await Promise.all(this.project.order.map((dataset) => this.#openTable(dataset)))
     await Promise.all(this.project.order.map((dataset) => this.#openLog(dataset)))
-    if (!this.#parts.ownership) await Promise.all(this.#duties().map((dataset) => this.#takeUp(dataset)))
-    await this.handlers.open()
+    const { ownership } = this.#parts
+    for (const dataset of this.#duties())
+      if (dataset.kind === 'stream') await this.#openStream(dataset, ownership ? [] : undefined)
+      else if (!ownership) await this.#takeTable(dataset)
+    if (!ownership) for (const handler of this.#handlers()) await this.handlers.take(handler)
   }
 
   async #openTable(dataset: Dataset): Promise<void> {
@@ -232,30 +240,51 @@ export class Runtime {
     return this.project.order.filter(({ kind }) => this.roles.has(kind === 'stream' ? 'process' : 'schedule'))
   }
 
-  /** Becomes the one that commits to a dataset. */
-  async #takeUp(dataset: Dataset): Promise<void> {
-    if (dataset.kind === 'table') {
-      this.tables.set(dataset.name, await openTableRunner(this.#shop, dataset))
-      if (this.#running) this.scheduler.due(dataset)
-      return
-    }
-    const runner = await openStreamRunner(this.#shop, dataset, this.#logs.get(dataset.name)!)
-    this.streams.set(dataset.name, runner)
-    if (this.#running) this.#startStream(runner)
+  /** Handlers that this process may be the one to call. */
+  #handlers(): Handler[] {
+    return this.roles.has('schedule') ? [...this.project.handlers.values()] : []
   }
 
-  /** Commits what has landed, and leaves a dataset to others. */
-  async #letGo(dataset: Dataset): Promise<void> {
-    const stream = this.streams.get(dataset.name)
-    await stream?.stop()
-    this.streams.delete(dataset.name)
-    await this.tables.get(dataset.name)?.rewriting(async () => void this.tables.delete(dataset.name))
+  /** Opens the runner of a stream, with all partitions unless told. */
+  async #openStream(stream: Stream, owned: readonly number[] | undefined): Promise<void> {
+    const log = this.#logs.get(stream.name)!
+    this.streams.set(stream.name, await openStreamRunner(this.#shop, stream, log, owned))
+  }
+
+  /** Becomes the one that refreshes a table. */
+  async #takeTable(table: Table): Promise<void> {
+    // Where whoever had it before left it.
+    await (await this.#followed(table))?.refresh()
+    this.tables.set(table.name, await openTableRunner(this.#shop, table))
+    if (this.#running) this.scheduler.due(table)
+  }
+
+  /** Leaves a table to others once the step under way has ended. */
+  async #giveTable({ name }: Table): Promise<void> {
+    await this.tables.get(name)?.rewriting(async () => void this.tables.delete(name))
+  }
+
+  async #takePartition(runner: StreamRunner, partition: number, epoch: number): Promise<void> {
+    await runner.table.refresh()
+    await runner.own(partition, epoch)
+    if (partition === 0) this.#watchFiles(runner)
+    if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
   }
 
   #startStream(runner: StreamRunner): void {
     runner.start()
-    if (runner.stream.sources.length > 0) this.#polls.push(this.loads.watch(runner))
+    if (runner.owned.includes(0)) this.#watchFiles(runner)
     if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
+  }
+
+  #watchFiles(runner: StreamRunner): void {
+    if (runner.stream.sources.length > 0) this.#polls.push(this.loads.watch(runner))
+  }
+
+  /** Whether nobody else commits to a dataset. */
+  #isAlone(name: string): boolean {
+    const runner = this.streams.get(name)
+    return this.tables.has(name) || (runner !== undefined && runner.owned.length === runner.stream.partitions)
   }
 
   /** The table of a dataset that others commit to. */
@@ -271,6 +300,19 @@ export class Runtime {
     const dataset = this.project.dataset(name)
     if (dataset.kind === 'table') return Infinity
     return eventTimeOf(dataset, this.project.readers(name))?.idleMs ?? Infinity
+  }
+
+  /** Others append to the streams that they process: what waits there counts for the backlog and the lag. */
+  async #watchLogs(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const others = [...this.#logs].flatMap(([name, { partitions }]) => {
+        const owned = this.streams.get(name)?.owned ?? []
+        return partitions.filter(({ partition }) => !owned.includes(partition))
+      })
+      // A log that is out of reach for a while is told of by whoever appends.
+      await Promise.allSettled(others.map((partition) => partition.look()))
+      await this.options.clock.sleep(LOG_LOOK_MS, signal)
+    }
   }
 
   /** Tells the log how far the lake is: what waits beyond is the backlog. */
@@ -343,23 +385,47 @@ export class Runtime {
     for (const runner of this.streams.values()) this.#startStream(runner)
     for (const { table } of this.tables.values()) this.scheduler.due(table)
     this.#polls.push(...watchTime(this, signal))
-    if (this.roles.size < ALL_ROLES.size || ownership) this.#polls.push(this.#follower.run(signal))
+    if (this.roles.size < ALL_ROLES.size || ownership)
+      this.#polls.push(this.#follower.run(signal), this.#watchLogs(signal))
     if (ownership) this.#share(ownership)
     this.handlers.start()
   }
 
+  /** Takes what falls to this process, as others come and go: partitions of streams, and tables. */
   #share(ownership: Ownership): void {
-    for (const [role, kind] of [
-      ['process', 'stream'],
-      ['schedule', 'table'],
-    ] as const) {
-      const names = this.#duties().flatMap((dataset) => (dataset.kind === kind ? [dataset.name] : []))
-      if (names.length === 0) continue
-      ownership.start(role, names, {
-        take: (name) => this.#takeUp(this.project.dataset(name)),
-        give: (name) => this.#letGo(this.project.dataset(name)),
+    const partitions = new Map<string, { runner: StreamRunner; partition: number }>(
+      [...this.streams].flatMap(([name, runner]) =>
+        runner.log.partitions.map(({ partition }) => [`${name}/${partition}`, { runner, partition }] as const),
+      ),
+    )
+    const handlers = new Map(this.#handlers().map((handler) => [`on ${handler.name}`, handler]))
+    const tables = new Map(
+      this.#duties().flatMap((dataset) => (dataset.kind === 'table' ? [[dataset.name, dataset]] : [])),
+    )
+    if (partitions.size > 0)
+      ownership.start('process', [...partitions.keys()], {
+        take: (item, epoch) =>
+          this.#takePartition(partitions.get(item)!.runner, partitions.get(item)!.partition, epoch),
+        give: (item) => partitions.get(item)!.runner.disown(partitions.get(item)!.partition),
+        lose: (item) => partitions.get(item)!.runner.lose(partitions.get(item)!.partition),
       })
-    }
+    if (tables.size + handlers.size > 0)
+      ownership.start('schedule', [...tables.keys(), ...handlers.keys()], {
+        take: async (item) => {
+          const handler = handlers.get(item)
+          if (handler) (await this.handlers.take(handler)).start()
+          else await this.#takeTable(tables.get(item)!)
+        },
+        give: (item) => {
+          const handler = handlers.get(item)
+          return handler ? this.handlers.give(handler) : this.#giveTable(tables.get(item)!)
+        },
+        lose: (item) => {
+          const handler = handlers.get(item)
+          if (handler) void this.handlers.give(handler)
+          else this.tables.delete(item)
+        },
+      })
   }
 
   /** Runs a dataset's checks over what is published. */
@@ -399,8 +465,7 @@ export class Runtime {
 
   /** Acknowledged records of a stream that are not yet in a committed snapshot; undefined where this process cannot tell. */
   lagOf(name: string): number | undefined {
-    const runner = this.streams.get(name)
-    if (runner) return runner.lag
+    if (this.#isAlone(name)) return this.streams.get(name)!.lag
     const log = this.#logs.get(name)
     const offsets = readRecord(this.lakeTable(name).snapshot('main')?.summary ?? {})?.offsets
     return log?.partitions.reduce((sum, { end, start }, i) => sum + Math.max(0, end - (offsets?.[i] ?? start)), 0)

@@ -146,13 +146,11 @@ export class TableRunner {
   }
 
   /** All rows, computed from scratch from what is published now, as files in a directory. Commits nothing. */
-  async recompute(directory: string): Promise<readonly DataFile[]> {
-    const apart = new TableRunner({ ...this.#options, directory })
+  async recompute(directory: string, engine = this.#options.engine): Promise<readonly DataFile[]> {
+    const apart = new TableRunner({ ...this.#options, directory, engine })
     const watermark = newestStep(this.#options.lakeTable)?.record.watermark
     const everything = { everything: true } as const
-    return this.#options.engine.step(
-      async (step) => (await apart.#compute(step, apart.#pin(), undefined, everything, watermark)).add,
-    )
+    return engine.step(async (step) => (await apart.#compute(step, apart.#pin(), undefined, everything, watermark)).add)
   }
 
   #pin(): Pins {

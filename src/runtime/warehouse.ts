@@ -3,11 +3,11 @@ import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import { parquetRelation } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
-import type { Lake } from '../lake/lake.ts'
+import type { Lake, TableOptions } from '../lake/lake.ts'
 import type { PartitionField } from '../lake/partition.ts'
 import type { Hold } from '../lake/store.ts'
 import { dataFile } from '../lake/stats.ts'
-import type { LakeTable, Snapshot } from '../lake/table.ts'
+import type { LakeTable, Snapshot, TableId } from '../lake/table.ts'
 import { transformName } from '../lake/transform.ts'
 import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
@@ -45,7 +45,7 @@ export class Warehouse {
       properties: { 'millrace.dataset': dataset.name, ...(dataset.doc === undefined ? {} : { comment: dataset.doc }) },
     }
     const found = await this.lake.load(id)
-    if (!found) return this.lake.create(id, options)
+    if (!found) return this.#make(id, options)
     if (dataset.kind === 'stream' || layoutOf(found.partition) === layoutOf(partition)) {
       try {
         await found.evolve(fields)
@@ -55,7 +55,7 @@ export class Warehouse {
       }
     }
     await this.lake.drop(id)
-    return this.lake.create(id, options)
+    return this.#make(id, options)
   }
 
   /** The quarantine table of a stream, made when there is none. */
@@ -63,8 +63,19 @@ export class Warehouse {
     const id = { namespace: LAYERS.quarantine, name: stream }
     // One after the other: the lanes of a stream ask at once, and only one may make it.
     return this.#quarantines.run(
-      async () => (await this.lake.load(id)) ?? this.lake.create(id, { fields: QUARANTINE_FIELDS }),
+      async () => (await this.lake.load(id)) ?? this.#make(id, { fields: QUARANTINE_FIELDS }),
     )
+  }
+
+  /** Several processes of a project may start at once: the table is the first one's. */
+  async #make(id: TableId, options: TableOptions): Promise<LakeTable> {
+    try {
+      return await this.lake.create(id, options)
+    } catch (error) {
+      const made = asMillraceError(error).code === 'table-exists' ? await this.lake.load(id) : undefined
+      if (!made) throw error
+      return made
+    }
   }
 }
 

@@ -6,7 +6,8 @@ export interface Lease {
   readonly name: string
   readonly holder: string
   /**
-   * Fencing token: greater than that of every earlier holder. What a holder changes elsewhere should be refused where a
+   * Fencing token: greater than that of every earlier holder, of a state that was lost too, for the first one is the second it was
+   * taken in. What a holder changes elsewhere should be refused where a
    * greater one was seen, for a holder that slept cannot know that its time is over.
    */
   readonly epoch: number
@@ -38,7 +39,7 @@ export class Leases {
     const now = nowMs()
     const row = await queries
       .insertInto('leases')
-      .values({ name, holder, epoch: 1, acquired_at: now, expires_at: sql`${now} + ${ttlMs}` })
+      .values({ name, holder, epoch: sql`${now} / 1000`, acquired_at: now, expires_at: sql`${now} + ${ttlMs}` })
       .onConflict((conflict) =>
         conflict
           .column('name')

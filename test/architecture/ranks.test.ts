@@ -26,6 +26,7 @@ const ENTRIES = ['index.ts', 'cli/main.ts']
 /** Places that touch clock, chance, timers or the environment themselves, and why. */
 const EFFECTS: Readonly<Record<string, string>> = {
   'lake/lake.ts': 'the default source of random bytes, which tests replace',
+  'engine/spark/session.ts': 'the default source of random ids, which tests replace',
   'engine/duckdb/parquet.ts': 'names of files that DuckDB writes: unique, and nothing depends on their order',
   'serving/sandbox/sql-process.ts': 'the child gets PATH and nothing else of the environment',
   'serving/sandbox/child.ts': 'a process of its own: watches that its parent lives',

@@ -6,10 +6,12 @@ import { onTestFinished } from 'vitest'
 import type { Clock } from '../../src/base/clock.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import type { MillraceError } from '../../src/base/errors.ts'
+import type { Lake } from '../../src/lake/lake.ts'
 import type { Config } from '../../src/project/config.ts'
 import type { Declaration } from '../../src/project/dataset.ts'
 import { Project } from '../../src/project/project.ts'
 import type { Engine } from '../../src/runtime/engine.ts'
+import { embeddedParts } from '../../src/runtime/parts.ts'
 import { Runtime } from '../../src/runtime/runtime.ts'
 import type { DatasetStatus } from '../../src/project/status.ts'
 import { datasetStatuses, observe } from '../../src/runtime/status.ts'
@@ -26,8 +28,8 @@ export interface OpenOptions {
   readonly loader?: string
   /** Lanes, refreshes and file polls begin at once. Default true. */
   readonly start?: boolean
-  /** What computes tables, beside the embedded engine. */
-  readonly engine?: Engine
+  /** What computes tables of a lake, in place of the embedded engine. */
+  engine?(lake: Lake): Engine
 }
 
 /** A data directory and a project folder; its declarations may change from one opening to the next. */
@@ -67,13 +69,15 @@ export class Home {
   }
 
   async open(declarations: readonly Declaration[], options: OpenOptions = {}): Promise<Runtime> {
+    const disk = options.disk ?? this.#disk
+    const parts = embeddedParts({ dataDirectory: this.dataDirectory, disk, clock: this.clock })
     const runtime = await Runtime.open({
       project: this.project(declarations, options.config),
       ...(options.loader === undefined ? {} : { loader: options.loader }),
-      ...(options.engine === undefined ? {} : { engine: options.engine }),
       dataDirectory: this.dataDirectory,
       clock: this.clock,
-      disk: options.disk ?? this.#disk,
+      disk,
+      ...(options.engine ? { parts: { ...parts, engine: options.engine(parts.lake) } } : {}),
       run: `run-${++this.#runs}`,
       eager: true,
       onFatal: (error) => this.fatal.push(error),

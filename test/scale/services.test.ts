@@ -1,15 +1,14 @@
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
-import { Admin } from '@platformatic/kafka'
+import { Admin, Producer, stringSerializers } from '@platformatic/kafka'
 import { Client } from 'pg'
 import { expect, test } from 'vitest'
 import { Home } from '../../scripts/services/home.ts'
 import { isRunning, startProcess } from '../../scripts/services/processes.ts'
-import { down, status } from '../../scripts/services/services.ts'
+import { down, environment, killProcess, restartProcess, status, up } from '../../scripts/services/services.ts'
+import { SparkSession } from '../../src/engine/spark/session.ts'
 
 /** Told by scripts/test-scale. */
 function address(variable: string): string {
@@ -30,12 +29,25 @@ test('Kafka creates a topic and tells of it', async () => {
   await admin.close()
 })
 
-test('Spark Connect takes connections', async () => {
-  const { hostname, port, protocol } = new URL(address('SPARK_URL'))
-  expect(protocol).toBe('sc:')
-  const socket = connect(Number(port), hostname)
-  await once(socket, 'connect')
-  socket.destroy()
+test('Spark reads from Kafka', async () => {
+  const bootstrapBrokers = address('KAFKA_BROKERS').split(',')
+  const topic = unique()
+  const admin = new Admin({ clientId: 'test', bootstrapBrokers })
+  await admin.createTopics({ topics: [topic], partitions: 1, replicas: 1 })
+  const producer = new Producer({ clientId: 'test', bootstrapBrokers, serializers: stringSerializers })
+  await producer.send({ messages: [{ topic, key: 'a', value: 'one' }] })
+  await producer.close()
+
+  const spark = await SparkSession.open({ url: address('SPARK_URL') })
+  const options = `'kafka.bootstrap.servers' '${bootstrapBrokers.join(',')}', 'subscribe' '${topic}'`
+  await spark.execute(`create temporary view records using kafka options (${options})`)
+  const rows = await spark.rows(
+    'select "offset"::int as place, "key"::string as name, "value"::string as text from records',
+  )
+  expect(rows).toEqual([{ place: 0, name: 'a', text: 'one' }])
+  await spark.close()
+  await admin.deleteTopics({ topics: [topic] })
+  await admin.close()
 })
 
 test('the S3 server lets one of many put an object that is not there, and replace one that has not changed', async () => {
@@ -103,5 +115,29 @@ test('a process that has the number of one that ended is left alone', async () =
   await down(home, ['s3'], () => {})
   expect(isRunning(stranger)).toBe(true)
   process.kill(stranger.pid, 'SIGKILL')
+  await rm(home.directory, { recursive: true })
+})
+
+test('what was killed comes back with what it had', async () => {
+  const home = Home.default().beside(await mkdtemp(join(tmpdir(), 'services-')))
+  await up(home, ['s3', 'postgres'], () => {})
+  const { POSTGRES_URL } = environment(home, ['postgres'])
+  const query = async (sql: string) => {
+    const client = new Client({ connectionString: POSTGRES_URL })
+    await client.connect()
+    const { rows } = await client.query<{ n: number }>(sql)
+    await client.end()
+    return rows
+  }
+  await query('create table kept as select 1 as n')
+  for (const name of ['s3', 'postgres'] as const) {
+    await killProcess(home, name)
+    expect(status(home, name)).toMatchObject({ up: false, pids: [] })
+    await restartProcess(home, name)
+    expect(status(home, name)).toMatchObject({ up: true })
+  }
+  expect(environment(home, ['postgres'])).toEqual({ POSTGRES_URL })
+  expect(await query('select n from kept')).toEqual([{ n: 1 }])
+  await down(home, ['s3', 'postgres'], () => {})
   await rm(home.directory, { recursive: true })
 })

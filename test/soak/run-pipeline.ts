@@ -1,6 +1,6 @@
-import { join } from 'node:path'
 import { expect } from 'vitest'
 import { maintain } from '../../src/runtime/maintain.ts'
+import type { Lake } from '../../src/lake/lake.ts'
 import type { Engine } from '../../src/runtime/engine.ts'
 import { Home, query, send } from '../runtime/home.ts'
 import { Dice, randomPipeline } from './pipelines.ts'
@@ -30,15 +30,11 @@ function events(dice: Dice, latenessMs: number): Event[] {
   return sent
 }
 
-/**
- * Runs a made-up project over made-up events in made-up portions, with stops in between, and compares with bulk queries: rows
- * compared. `engineOver` gives the engine of derived tables for a lake's directory; by default it is the embedded one.
- */
-export async function runPipeline(seed: number, engineOver?: (lake: string) => Engine): Promise<number> {
+/** Runs a made-up project over made-up events in made-up portions, with stops in between, and compares with bulk queries: rows compared. */
+export async function runPipeline(seed: number, engine?: (lake: Lake) => Engine): Promise<number> {
   const dice = new Dice(seed)
   const { declarations, latenessMs, tables } = randomPipeline(dice)
   const home = await Home.make()
-  const engine = engineOver?.(join(home.dataDirectory, 'lake'))
   const open = () => home.open(declarations, engine === undefined ? {} : { engine })
   let runtime = await open()
   const queues = { a: events(dice, latenessMs), b: events(dice, latenessMs) }
@@ -54,6 +50,8 @@ export async function runPipeline(seed: number, engineOver?: (lake: string) => E
     }
   }
   await runtime.settle()
+  for (const dataset of runtime.project.order)
+    expect(runtime.scheduler.stateOf(dataset), `${dataset.name} of seed ${seed}`).toEqual({ state: 'ok' })
   const [a, b] = [await runtime.publishedSql('a'), await runtime.publishedSql('b')]
   const watermark = (rows: string) =>
     `((select min(newest) from (select max(ts) as newest from ${rows} group by _partition)) - interval ${latenessMs} millisecond)`

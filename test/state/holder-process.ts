@@ -39,9 +39,10 @@ export class HolderProcess {
     return this.#answer()
   }
 
-  /** Waits until what a keeper told so far is enough. */
-  async told(isEnough: (events: readonly string[]) => boolean): Promise<void> {
+  /** Waits until what a keeper told so far is enough, and returns it. */
+  async told(isEnough: (events: readonly string[]) => boolean): Promise<readonly string[]> {
     while (!isEnough(this.#events)) await new Promise<void>((resolve) => (this.#ring = resolve))
+    return [...this.#events]
   }
 
   pause(): void {

@@ -31,7 +31,7 @@ describe('state in SQLite', () => {
     now += 499
     expect(await state.leases.acquire('x', 'b', 500)).toBeUndefined()
     now += 1
-    expect(await state.leases.acquire('x', 'b', 500)).toMatchObject({ epoch: 2 })
+    expect(await state.leases.acquire('x', 'b', 500)).toMatchObject({ epoch: lease.epoch + 1 })
     await state.runs.begin({ id: 'r', kind: 'k', holder: 'h' })
     now += 10
     await state.runs.finish('r', { outcome: 'stopped' })

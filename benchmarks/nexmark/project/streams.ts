@@ -2,6 +2,9 @@ import { stream, t } from 'millrace'
 
 /** The benchmark has no identifiers of events; NEXMARK_UNIQUE=1 tells repetitions by whole rows. */
 const unique = process.env['NEXMARK_UNIQUE'] === '1'
+/** How long the log is kept; without it, for good. */
+const retention = process.env['NEXMARK_RETENTION']
+const kept = retention === undefined ? {} : { retention }
 
 export const persons = stream('persons', {
   columns: {
@@ -16,6 +19,7 @@ export const persons = stream('persons', {
   },
   time: 'date_time',
   lateness: '4 seconds',
+  ...kept,
   ...(unique ? { unique: ['id'] } : {}),
 })
 
@@ -34,6 +38,7 @@ export const auctions = stream('auctions', {
   },
   time: 'date_time',
   lateness: '4 seconds',
+  ...kept,
   ...(unique ? { unique: ['id'] } : {}),
 })
 
@@ -49,5 +54,6 @@ export const bids = stream('bids', {
   },
   time: 'date_time',
   lateness: '4 seconds',
+  ...kept,
   ...(unique ? { unique: ['auction', 'bidder', 'price', 'channel', 'url', 'date_time', 'extra'] } : {}),
 })

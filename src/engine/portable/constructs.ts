@@ -148,6 +148,12 @@ export const CONSTRUCTS = {
     `select 'a' collate nocase = 'A' as x`,
     `select lower('a') = lower('A') as x`,
   ),
+  backslash: differs(
+    'a backslash in a text',
+    'a class such as [0-9] in patterns, chr(92) elsewhere: to Spark a backslash begins an escape',
+    String.raw`select regexp_extract('a1d', '\d', 0) as x`,
+    `select regexp_extract('a1d', '[0-9]', 0) as x`,
+  ),
   escapes: refuses(
     "e'…'",
     'chr(10) for a line feed, chr(9) for a tab',

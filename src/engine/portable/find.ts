@@ -60,6 +60,7 @@ class Search {
 
   spelling(sql: string, tree: unknown): void {
     const text = withoutTexts(sql)
+    if (textsOf(sql).some((found) => found.includes('\\'))) this.found.add(CONSTRUCTS.backslash)
     for (const [pattern, rule] of SPELLINGS) if (pattern.test(text)) this.found.add(rule)
     this.#outerJoins = /"join_type":"(?:LEFT|RIGHT|OUTER|FULL)"/.test(JSON.stringify(tree))
   }
@@ -221,11 +222,14 @@ function unknownFunction(name: string): Rule {
   return rule
 }
 
+/** What stands in quotes, and comments. */
+const QUOTED = /--[^\n]*|\/\*[\s\S]*?\*\/|'(?:[^']|'')*'|"(?:[^"]|"")*"/g
+
 /** The text of SQL in lower case without what stands in quotes and comments. */
 function withoutTexts(sql: string): string {
-  return sql
-    .replaceAll(/--[^\n]*|\/\*[\s\S]*?\*\/|'(?:[^']|'')*'|"(?:[^"]|"")*"/g, (found) =>
-      found.startsWith("'") ? "''" : ' ',
-    )
-    .toLowerCase()
+  return sql.replaceAll(QUOTED, (found) => (found.startsWith("'") ? "''" : ' ')).toLowerCase()
+}
+
+function textsOf(sql: string): string[] {
+  return [...sql.matchAll(QUOTED)].map(([found]) => found).filter((found) => found.startsWith("'"))
 }

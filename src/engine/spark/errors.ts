@@ -11,7 +11,7 @@ export interface Failed {
 }
 
 /** Classes of SQLSTATE by which Spark says that the SQL or the values are wrong. */
-const USER_STATES = /^(?:07|0A|20|21|22|23|2B|2D|34|42|44|54|56|KD00)/
+const USER_STATES = /^(?:07|0A|20|21|22|23|2B|2D|34|42|44|54|56|KD00|P0)/
 
 const OUT_OF_MEMORY = /OutOfMemoryError|UNABLE_TO_ACQUIRE_MEMORY|Container killed|exceeds? .*maxResultSize/
 
@@ -146,7 +146,7 @@ function byStatus(
 export function sessionLost(failed: Failed, cause: unknown): MillraceError {
   return new MillraceError(
     'unavailable',
-    'engine-lost',
+    'engine-restarted',
     `Spark at ${failed.server} was restarted, or dropped the session, during the work.`,
     {
       hint: 'The work is repeated; nothing of it was committed.',

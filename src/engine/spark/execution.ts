@@ -56,7 +56,12 @@ export async function* execute(execution: Execution): AsyncGenerator<ExecutePlan
       attaching = !never
       brokenSince ??= clock.monotonic()
       if (execution.signal?.aborted === true || clock.monotonic() - brokenSince > execution.reconnectMs) throw error
-      await clock.sleep(Math.min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** failures++), execution.signal)
+      await clock.sleep(backoffMs(failures++), execution.signal)
     }
   }
+}
+
+/** How long to wait after so many failures in a row. */
+export function backoffMs(failures: number): number {
+  return Math.min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** failures)
 }

@@ -6,8 +6,8 @@ import type { Field } from '../../project/columns.ts'
 import { type SparkAddress, parseAddress } from './address.ts'
 import { rowsOf } from './arrow-values.ts'
 import { type Drivers, loadDrivers } from './drivers.ts'
-import { type Failed, isSessionLost, sparkError } from './errors.ts'
-import { execute } from './execution.ts'
+import { type Failed, isBroken, isSessionLost, sparkError } from './errors.ts'
+import { backoffMs, execute } from './execution.ts'
 import type { Answers, ErrorDetail, Plan } from './protocol.ts'
 import { Rpc, RpcError } from './rpc.ts'
 import { columnType } from './types.ts'
@@ -230,7 +230,7 @@ export class SparkSession {
           operationId,
           server: this.#server,
           session: this.#session(),
-          reconnectMs: this.#options.reconnectMs ?? RECONNECT_MS,
+          reconnectMs: this.#reconnectMs,
           ...(signal === undefined ? {} : { signal }),
         })
         const result = await read(this.#observing(answers))
@@ -258,10 +258,28 @@ export class SparkSession {
     sql?: string,
   ): Promise<Answers[M]> {
     return this.#inSession(sql, async () => {
-      const answer = await this.#rpc.call(method, { ...this.#session(), ...request }, CALL_MS)
+      const answer = await this.#answer(method, request)
       this.#observe(answer)
       return answer
     })
+  }
+
+  /** Asks what changes nothing when it is asked twice; a server that went away is waited for. */
+  async #answer<M extends keyof Answers>(method: M, request: object): Promise<Answers[M]> {
+    const before = this.#clock.monotonic() + this.#reconnectMs
+    for (let failures = 0; ; failures++) {
+      try {
+        return await this.#rpc.call(method, { ...this.#session(), ...request }, CALL_MS)
+      } catch (error) {
+        const mayReturn = error instanceof RpcError && isBroken(error) && this.#observed !== undefined
+        if (!mayReturn || this.#clock.monotonic() > before) throw error
+        await this.#clock.sleep(backoffMs(failures))
+      }
+    }
+  }
+
+  get #reconnectMs(): number {
+    return this.#options.reconnectMs ?? RECONNECT_MS
   }
 
   /** Work that begins nothing when the session is lost: it is then renewed, and the work done in the new one. */

@@ -181,7 +181,7 @@ export class KafkaCluster {
       connectTimeout: this.#requestMs,
       requestTimeout: this.#requestMs,
       maxInflights: 100,
-      ...(tls === undefined || tls === false ? {} : { tls: tls === true ? {} : tls, tlsServerName: true }),
+      ...(tls === undefined || tls === false ? {} : { tls: tls === true ? {} : tls, tlsServerName: !isAddress(host) }),
       ...(sasl === undefined ? {} : { sasl }),
     }
     const connection = new this.driver.Connection(clientId, options)
@@ -252,6 +252,11 @@ function addressOf(broker: string): Address {
   const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(broker)
   if (match === null) throw badBrokers(broker)
   return { host: match[1] ?? match[2]!, port: Number(match[3]) }
+}
+
+/** IP addresses are no names that a certificate is chosen by (RFC 6066, section 3). */
+function isAddress(host: string): boolean {
+  return host.includes(':') || /^[\d.]+$/.test(host)
 }
 
 function badBrokers(broker: string): MillraceError {

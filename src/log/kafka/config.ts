@@ -68,7 +68,7 @@ export const defaultKafkaLimits: KafkaLimits = {
   batchBytes: 2 * MiB,
   appendMs: 30_000,
   requestMs: 10_000,
-  fetchBytes: 4 * MiB,
+  fetchBytes: 2 * MiB,
   fetchWaitMs: 500,
   aheadBytes: 128 * MiB,
   takeBytes: 32 * MiB,

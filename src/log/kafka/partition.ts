@@ -54,6 +54,7 @@ export class KafkaPartition implements PartitionLog {
   #start: number
   #end: number
   #checkpoint: number
+  #told = false
   /** What was read, for what a record weighs. */
   readonly #weighed = { records: 0, bytes: 0 }
   /** Records without a value that were passed over. */
@@ -100,8 +101,9 @@ export class KafkaPartition implements PartitionLog {
     return this.#checkpoint
   }
 
+  /** A process that only appends is never told of checkpoints, and counts what came since it began. */
   get backlogRecords(): number {
-    return this.#end - this.#checkpoint
+    return this.#end - (this.#told ? this.#checkpoint : this.#options.end)
   }
 
   get backlogBytes(): number {
@@ -137,7 +139,11 @@ export class KafkaPartition implements PartitionLog {
 
   async take(from: number): Promise<Segment[]> {
     this.#checkReadable(from)
-    return from === this.#end ? [] : this.#reader.take(from, this.#end)
+    if (from === this.#end) return []
+    const segments = await this.#reader.take(from, this.#end)
+    // The last one may reach over a gap at the end, and its reader as far.
+    this.#end = Math.max(this.#end, segments.at(-1)?.to ?? 0)
+    return segments
   }
 
   async *segments(from: number, to = this.#end): AsyncGenerator<Segment> {
@@ -180,11 +186,27 @@ export class KafkaPartition implements PartitionLog {
     return this.#cache.hold()
   }
 
+  async look(): Promise<void> {
+    const { start, end } = await offsetsOf(this.#options.cluster, this.#options.place)
+    this.#start = Math.max(this.#start, start)
+    this.#grow(end)
+  }
+
+  async follow(offset: number): Promise<void> {
+    await this.look()
+    if (offset > this.#end) throw this.#behind(offset)
+    // What goes wrong with files is told as fatal.
+    this.#reader.start(offset).catch(() => undefined)
+  }
+
+  leave(): Promise<void> {
+    return this.#reader.stop()
+  }
+
   checkpointed(offset: number): void {
     if (offset > this.#end) throw this.#behind(offset)
     this.#checkpoint = Math.max(this.#checkpoint, offset)
-    // What goes wrong with the first file is told like what goes wrong with any other.
-    if (this.#options.onGrown && !this.#reader.isReading) void this.#reader.start(offset)
+    this.#told = true
   }
 
   /** Brokers keep the records: there is nothing to merge. */

@@ -48,8 +48,11 @@ export class PartitionReader {
     const { signal } = (this.#going = new AbortController())
     this.#failure = undefined
     this.#taken = from
-    const restarted = this.#running.then(() => this.#steps.run(() => this.#options.cache.restart(from)))
-    this.#running = restarted.then(() => this.#read(from, signal))
+    const restarted = this.#running.then(() => this.#write(() => this.#options.cache.restart(from)))
+    this.#running = restarted.then(
+      () => this.#read(from, signal),
+      () => undefined,
+    )
     return restarted
   }
 
@@ -60,7 +63,7 @@ export class PartitionReader {
   async take(from: number, to: number): Promise<Segment[]> {
     const { cache, limits, cluster } = this.#options
     if (!this.isReading || from < cache.from || from > cache.to) await this.start(from)
-    else await this.#steps.run(() => cache.retire(from))
+    else await this.#write(() => cache.retire(from))
     const isEnough = () => cache.to >= to || cache.bytesFrom(from) >= limits.takeBytes || this.#failure !== undefined
     const over = new AbortController()
     void cluster.clock.sleep(limits.takeMs, over.signal).then(() => {
@@ -70,17 +73,23 @@ export class PartitionReader {
     while (!isEnough() && !over.signal.aborted) await this.#changed.wait()
     over.abort()
     if (this.#failure !== undefined && cache.to <= from) throw this.#failure
-    await this.#steps.run(() => cache.seal(cache.to >= to ? to : undefined))
+    await this.#write(() => cache.seal(cache.to >= to ? to : undefined))
     const segments = cache.segments(from)
     this.#taken = segments.at(-1)?.to ?? this.#taken
     this.#changed.ring()
     return segments
   }
 
-  async close(): Promise<void> {
+  /** Reads no further; what was read is kept until reading begins again. */
+  async stop(): Promise<void> {
     this.#going?.abort()
+    this.#going = undefined
     this.#changed.ring()
     await this.#running
+  }
+
+  async close(): Promise<void> {
+    await this.stop()
     await this.#steps.run(() => this.#options.cache.seal())
   }
 
@@ -97,7 +106,7 @@ export class PartitionReader {
         }
         const part = await readPart(this.#options, next, options)
         if (signal.aborted) return
-        await this.#steps.run(() => this.#keep(part))
+        await this.#write(() => this.#keep(part))
         next = part.next
         onPart(part)
         this.#changed.ring()
@@ -111,13 +120,20 @@ export class PartitionReader {
   }
 
   async #keep(part: Part): Promise<void> {
-    const { cache, limits, onFatal } = this.#options
-    try {
-      await cache.add(part.runs, part.next)
-      if (cache.tailBytes >= limits.segmentBytes) await cache.seal()
-    } catch (error) {
-      onFatal(asMillraceError(error))
-      throw error
-    }
+    const { cache, limits } = this.#options
+    await cache.add(part.runs, part.next)
+    if (cache.tailBytes >= limits.segmentBytes) await cache.seal()
+  }
+
+  /** Changes files, after whatever else does. A file that cannot be written is for the process to end over. */
+  #write(work: () => Promise<void>): Promise<void> {
+    return this.#steps.run(async () => {
+      try {
+        await work()
+      } catch (error) {
+        this.#options.onFatal(asMillraceError(error))
+        throw error
+      }
+    })
   }
 }

@@ -54,7 +54,9 @@ export async function checkTopic(cluster: KafkaCluster, spec: TopicSpec): Promis
   const replicas = Math.min(...found.map((partition) => partition.replicas))
   if (!foreign && config.replication !== undefined && replicas < config.replication) throw tooFewCopies(spec, replicas)
   const retentionMs = Number(settings.get('retention.ms') ?? -1)
-  if (retentionMs >= 0) notes.push(`Brokers remove records of '${topic}' after ${retentionMs} ms, processed or not.`)
+  const isDeleted = settings.get('cleanup.policy')?.includes('delete') ?? true
+  if (isDeleted && retentionMs >= 0)
+    notes.push(`Brokers remove records of '${topic}' after ${retentionMs} ms, processed or not.`)
   if (!foreign && batchBytes < batchBytesMax(limits)) {
     notes.push(`'${topic}' takes at most ${batchBytes} bytes at once (max.message.bytes): larger appends are refused.`)
   }

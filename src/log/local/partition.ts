@@ -160,6 +160,15 @@ export class LocalPartition implements PartitionLog {
     }
   }
 
+  /** Nobody else appends. */
+  async look(): Promise<void> {}
+
+  async follow(offset: number): Promise<void> {
+    if (offset > this.end) throw this.#behind(offset)
+  }
+
+  async leave(): Promise<void> {}
+
   checkpointed(offset: number): void {
     if (offset > this.end) throw this.#behind(offset)
     this.#checkpoint = Math.max(this.#checkpoint, offset)

@@ -140,7 +140,7 @@ test('transactions of several producers, whatever is fetched at once', async () 
 
 test('an open transaction holds back what comes behind it, and its end lets it through', async () => {
   await withLog({}, async (partition, log) => {
-    partition.checkpointed(0)
+    await partition.follow(0)
     const begun = await transactional().beginTransaction()
     await begun.send({ messages: [{ topic: home.topic, partition: 0, value: Buffer.from(line('open')) }], acks: -1 })
     const { from } = await partition.append({ lines: Buffer.from(`${line('own')}\n`), records: 1 })
@@ -155,7 +155,7 @@ test('an open transaction holds back what comes behind it, and its end lets it t
 test('offsets skip markers and what was rolled back, and frames tell', async () => {
   await withLog({}, async (partition) => {
     const producer = transactional()
-    partition.checkpointed(0)
+    await partition.follow(0)
     await transaction(producer, 'commit', line('0'), line('1'))
     await transaction(producer, 'abort', line('3'))
     await partition.append({ lines: Buffer.from(`${line('5')}\n${line('6')}\n`), records: 2 })

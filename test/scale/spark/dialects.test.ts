@@ -3,22 +3,22 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Dialect, asTimestamp } from '../../src/engine/dialect.ts'
-import { Database } from '../../src/engine/duckdb/database.ts'
-import { DUCKDB } from '../../src/engine/duckdb/dialect.ts'
-import { SPARK } from '../../src/engine/spark/dialect.ts'
-import { SparkSession } from '../../src/engine/spark/session.ts'
-import { table, sql } from '../../src/index.ts'
-import { frameOf } from '../../src/runtime/frame.ts'
+import { type Dialect, asTimestamp } from '../../../src/engine/dialect.ts'
+import { Database } from '../../../src/engine/duckdb/database.ts'
+import { DUCKDB } from '../../../src/engine/duckdb/dialect.ts'
+import { SPARK } from '../../../src/engine/spark/dialect.ts'
+import { sparkUrl } from './spark.ts'
+import { SparkSession } from '../../../src/engine/spark/session.ts'
+import { table, sql } from '../../../src/index.ts'
+import { frameOf } from '../../../src/runtime/frame.ts'
 
-const url = process.env['SPARK_URL']
 let session: SparkSession
 let database: Database
 let temporary: string
 
 beforeAll(async () => {
   temporary = await mkdtemp(join(tmpdir(), 'millrace-dialects-'))
-  session = await SparkSession.open({ url: url! })
+  session = await SparkSession.open({ url: sparkUrl() })
   database = await Database.open({ threads: 2, memory: 512 * 1024 ** 2, temporary })
 })
 

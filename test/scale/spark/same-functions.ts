@@ -201,7 +201,7 @@ export const SAME_EXAMPLES: Readonly<Record<string, string>> = {
   translate:
     "select translate(s, 'ab', 'x') as x from (values (1, 2.5e0, 'ab', true), (2, 1.5e0, 'b', false), (4, 9.5e0, 'abc', true)) t(a, d, s, b)",
   regexp_extract:
-    "select regexp_extract(s, '(a)(b\\w?)', 2) as x from (values (1, 2.5e0, 'ab', true), (2, 1.5e0, 'b', false), (4, 9.5e0, 'abc', true)) t(a, d, s, b)",
+    "select regexp_extract(s, '(a)(b[a-z]?)', 2) as x from (values (1, 2.5e0, 'ab', true), (2, 1.5e0, 'b', false), (4, 9.5e0, 'abc', true)) t(a, d, s, b)",
   isnan:
     "select isnan(d) as x from (values (1, 2.5e0, 'ab', true), (2, 1.5e0, 'b', false), (4, 9.5e0, 'abc', true)) t(a, d, s, b)",
   nullif:

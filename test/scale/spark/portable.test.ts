@@ -1,18 +1,19 @@
 import { tmpdir } from 'node:os'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Database } from '../../src/engine/duckdb/database.ts'
-import { CONSTRUCTS } from '../../src/engine/portable/constructs.ts'
-import { FUNCTIONS, SAME } from '../../src/engine/portable/functions.ts'
-import type { Rule } from '../../src/engine/portable/rule.ts'
-import { SparkSession } from '../../src/engine/spark/session.ts'
-import { SAME_EXAMPLES } from './support/same-functions.ts'
+import { Database } from '../../../src/engine/duckdb/database.ts'
+import { CONSTRUCTS } from '../../../src/engine/portable/constructs.ts'
+import { FUNCTIONS, SAME } from '../../../src/engine/portable/functions.ts'
+import type { Rule } from '../../../src/engine/portable/rule.ts'
+import { sparkUrl } from './spark.ts'
+import { SparkSession } from '../../../src/engine/spark/session.ts'
+import { SAME_EXAMPLES } from './same-functions.ts'
 
 let database: Database
 let session: SparkSession
 
 beforeAll(async () => {
   database = await Database.open({ threads: 2, memory: 2 ** 28, temporary: tmpdir() })
-  session = await SparkSession.open({ url: process.env['SPARK_URL']! })
+  session = await SparkSession.open({ url: sparkUrl() })
 })
 afterAll(async () => {
   await database.close()
