@@ -37,6 +37,7 @@ export class FileCache implements LocalFiles {
   /** By location; the one used longest ago first. */
   readonly #entries = new Map<string, Entry>()
   readonly #arriving = new Map<string, Promise<void>>()
+  readonly #leaving = new Map<string, Promise<void>>()
   readonly #transfers = new Semaphore(TRANSFERS_AT_ONCE)
   #bytes = 0
 
@@ -87,7 +88,7 @@ export class FileCache implements LocalFiles {
 
   async sync(locations: readonly string[]): Promise<void> {
     await Promise.all(locations.map((location) => this.#transfers.run(() => this.#upload(location))))
-    await this.#makeRoom(0).catch(() => undefined)
+    await this.#evict(0)
   }
 
   /** Files written here below a place that were not uploaded. */
@@ -106,17 +107,17 @@ export class FileCache implements LocalFiles {
     const entry = this.#entries.get(location)
     if (entry !== undefined && entry.holds > 0) return
     this.#drop(location)
-    await this.#disk.remove(this.pathOf(location))
+    await this.#remove(location)
   }
 
   async #take({ path: location, bytes }: { readonly path: string; readonly bytes?: number }): Promise<void> {
-    // Who waited for a download that failed tries it itself.
+    // Who waited for a download that failed, or for a removal, tries it itself.
     for (;;) {
       const entry = this.#entries.get(location)
       if (entry) return this.#put(location, { ...entry, holds: entry.holds + 1 })
-      const arriving = this.#arriving.get(location)
-      if (!arriving) break
-      await arriving.catch(() => undefined)
+      const moving = this.#arriving.get(location) ?? this.#leaving.get(location)
+      if (!moving) break
+      await moving.catch(() => undefined)
     }
     const arrival = this.#arrive(location, bytes)
     this.#arriving.set(location, arrival)
@@ -134,10 +135,12 @@ export class FileCache implements LocalFiles {
     if (here) return this.#put(location, { bytes: here.size, holds: 1, pending: true })
     const bytes = known ?? (await this.#remote.size(location))
     if (bytes === undefined) throw missing(location)
-    await this.#makeRoom(bytes)
+    const removals = this.#evict(bytes)
+    if (this.#bytes + bytes > this.#bytesMax) throw full(this.#bytes + bytes, this.#bytesMax)
     // It counts from now on, so that what arrives beside it finds its own room.
     this.#bytes += bytes
     try {
+      await removals
       await this.#transfers.run(async () => {
         await this.#disk.makeDirectory(dirname(path))
         await this.#disk.remove(`${path}.part`)
@@ -185,24 +188,32 @@ export class FileCache implements LocalFiles {
     if (!entry.pending) this.#bytes -= entry.bytes
   }
 
-  /** Removes what nobody holds until there is room. Throws `unavailable` / `cache-full`. */
-  async #makeRoom(bytes: number): Promise<void> {
+  /** Gives up what nobody holds until there is room, or nothing is left to give up. Resolves when it is gone from the disk. */
+  async #evict(bytes: number): Promise<void> {
     const removals: Promise<void>[] = []
     for (const [location, { holds, pending }] of this.#entries) {
       if (this.#bytes + bytes <= this.#bytesMax) break
       if (holds > 0 || pending) continue
       this.#drop(location)
-      removals.push(this.#disk.remove(this.pathOf(location)))
+      removals.push(this.#remove(location))
     }
     await Promise.all(removals)
-    if (this.#bytes + bytes <= this.#bytesMax) return
-    throw new MillraceError(
-      'unavailable',
-      'cache-full',
-      `The files read at once do not fit into the cache of the lake: ${this.#bytes + bytes} bytes, and ${this.#bytesMax} are allowed.`,
-      { hint: 'Raise cacheBytes of the lake in the target, or let fewer tables refresh at once (limits.refreshes).' },
-    )
   }
+
+  async #remove(location: string): Promise<void> {
+    const removal = this.#disk.remove(this.pathOf(location))
+    this.#leaving.set(location, removal)
+    await removal.finally(() => this.#leaving.delete(location))
+  }
+}
+
+function full(bytes: number, bytesMax: number): MillraceError {
+  return new MillraceError(
+    'unavailable',
+    'cache-full',
+    `The files read at once do not fit into the cache of the lake: ${bytes} bytes, and ${bytesMax} are allowed.`,
+    { hint: 'Raise cacheBytes of the lake in the target, or let fewer tables refresh at once (limits.refreshes).' },
+  )
 }
 
 function missing(location: string): MillraceError {

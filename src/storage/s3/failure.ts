@@ -23,7 +23,7 @@ const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNR
 
 /** What an object that is not there is told by; the answer to HEAD has no body and so no name of its own. */
 const ABSENT = new Set(['NoSuchKey', 'NotFound', 'NoSuchUpload'])
-const DENIED = /AccessDenied|AccessKey|NoSuchUser|Signature|InvalidToken|ExpiredToken|Forbidden/
+const DENIED = /AccessDenied|AccessKey|NoSuchUser|UserNotFound|Signature|InvalidToken|ExpiredToken|Forbidden/
 
 /** What a driver's error means. */
 export function failureOf(error: unknown): Failure {

@@ -1,3 +1,4 @@
+import type * as s3 from '@aws-sdk/client-s3'
 import type { GetObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Clock } from '../../base/clock.ts'
 import { MillraceError } from '../../base/errors.ts'
@@ -8,7 +9,7 @@ import { DEFAULT_REGION } from './config.ts'
 import type { Failure } from './failure.ts'
 import { failureOf, storeError } from './failure.ts'
 
-type Driver = typeof import('@aws-sdk/client-s3')
+type Driver = typeof s3
 
 export interface S3Effects {
   readonly clock: Clock
@@ -111,9 +112,14 @@ export class S3Objects {
 
   /** The bytes of an object. */
   get(key: string): Promise<Buffer> {
-    return this.#retried(key, async (abortSignal) => {
+    return this.#retried(key, async (abortSignal, alive) => {
       const { Body } = await this.#client.send(this.#get(key), { abortSignal })
-      return Buffer.from(await Body!.transformToByteArray())
+      const chunks: Uint8Array[] = []
+      for await (const chunk of Body as AsyncIterable<Uint8Array>) {
+        chunks.push(chunk)
+        alive()
+      }
+      return Buffer.concat(chunks)
     })
   }
 
@@ -169,9 +175,9 @@ export class S3Objects {
       )
       return true
     } catch (error) {
-      if (isTaken(error)) return isUnclear ? await this.#holds(key, bytes) : false
-      if (!isUnclear) throw error
-      throw unknownOutcome(`s3://${this.bucket}/${key}`, error)
+      if (isTaken(error) && !isUnclear) return false
+      if (!isTaken(error) && !isUnclear) throw error
+      return await this.#holds(key, bytes)
     }
   }
 
@@ -302,6 +308,7 @@ export class S3Objects {
     }
   }
 
+  /** Whose bytes a key has; that there are none says nothing yet, for a put may still be on its way. */
   async #holds(key: string, bytes: Uint8Array): Promise<boolean> {
     try {
       return (await this.get(key)).equals(bytes)
