@@ -7,7 +7,7 @@ import { defineConfig } from 'vitest/config'
 // interop: readers that are not ours, installed apart, `npm run test:interop`.
 const shared = {
   resolve: { conditions: ['millrace-source'] },
-  ssr: { resolve: { conditions: ['millrace-source', 'node', 'import', 'default'] } },
+  ssr: { resolve: { conditions: ['millrace-source', 'node'] } },
 }
 
 /** Where to leave a report for machines. */

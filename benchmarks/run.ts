@@ -29,6 +29,11 @@ const BENCHMARKS: Record<
   },
   startup: { about: '`millrace start` to ready with 100 datasets', load: () => import('./startup.ts') },
   nexmark: { about: 'the queries of Nexmark, each beside one bulk statement', load: () => import('./nexmark.ts') },
+  'kafka-log': {
+    about: 'records through a topic of Kafka, beside the embedded log; needs KAFKA_BROKERS',
+    load: () => import('./kafka-log.ts'),
+  },
+  spark: { about: 'a step on Spark, beside plain PySpark doing the same', load: () => import('./spark.ts') },
   memory: {
     about: 'peak memory while 20 M events pass, or events of Nexmark through each of --queries',
     load: () => import('./memory.ts'),

@@ -51,7 +51,7 @@ export class Reference {
     const table = await new Lake({ root: join(data, 'lake') }).load({ namespace: LAYERS.table, name: query })
     const main = table?.snapshot('main')
     if (!table || !main) throw new Error(`${query} has published nothing`)
-    const published = relationOf(table, await table.files(main))
+    const published = await relationOf(table, await table.files(main), table.local.hold())
     const expected = `read_parquet('${this.#result}')`
     const found = await digest(this.#connection, published, expected)
     if (found !== (await digest(this.#connection, expected))) {

@@ -44,8 +44,8 @@ export const sessions = table('sessions', {
   sql: sql`
     select count(*) as events,
            count(*) filter (where kind = 'view') as views,
-           arg_min(page, at_time) as entered_on,
-           arg_max(page, at_time) as left_on,
+           min_by(page, at_time) as entered_on,
+           max_by(page, at_time) as left_on,
            coalesce(sum(price) filter (where kind = 'buy'), 0) as spent
     from ${clicks}`,
   checks: [check.unique(['user_id', 'window_start'])],

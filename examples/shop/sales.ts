@@ -30,7 +30,7 @@ export const customerValue = table('customer_value', {
   doc: 'What each known customer has bought and returned so far.',
   sql: sql`
     select customer_id,
-           any_value(country order by ordered_at desc) as country,
+           max_by(country, ordered_at) as country,
            min(ordered_at) as first_order,
            max(ordered_at) as last_order,
            count(distinct invoice) filter (where quantity > 0) as orders,
@@ -50,7 +50,7 @@ export const productRanking = table('product_ranking', {
            sum(quantity) as pieces,
            sum(quantity * unit_price) as revenue
     from ${orders}
-    where regexp_matches(stock_code, '^[0-9]{5}')
+    where regexp_extract(stock_code, '^[0-9]{5}', 0) <> ''
     group by stock_code`,
   checks: [check.unique('rank'), check.unique('stock_code')],
 })

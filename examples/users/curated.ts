@@ -10,6 +10,17 @@ function localTime(instant: string, zone: string): SqlTemplate {
   return sql`strftime(${local}, '%Y-%m-%dT%H:%M:%S') || case when ${minutes} < 0 then '-' else '+' end || strftime(timestamp '2000-01-01' + interval (abs(${minutes})) minute, '%H:%M')`
 }
 
+/** The same in Spark, whose functions of time zones are others. */
+function localTimeInSpark(instant: string, zone: string): { text: SqlTemplate; local: SqlTemplate } {
+  const utc = sql.raw(instant)
+  const local = sql`cast(from_utc_timestamp(${utc}, ${sql.raw(zone)}) as timestamp)`
+  const minutes = sql`timestampdiff(minute, ${utc}, ${local})`
+  const text = sql`replace(date_format(${local}, 'yyyy-MM-dd HH:mm:ss'), ' ', 'T') || case when ${minutes} < 0 then '-' else '+' end || date_format(timestamp '2000-01-01' + abs(${minutes}) * interval 1 minute, 'HH:mm')`
+  return { text, local }
+}
+
+const inSpark = localTimeInSpark('l.logged_in_at', 'u.time_zone')
+
 export const loginTimes = table('login_times', {
   doc: 'Every login with the time of day where the user lives.',
   interval: 'day',
@@ -23,13 +34,20 @@ export const loginTimes = table('login_times', {
     local_date: t.date(),
     local_hour: t.int(),
   },
-  sql: sql`
+  sql: {
+    default: sql`
     select l.country, l.login_id, l.email, l.logged_in_at, u.time_zone,
            ${localTime('l.logged_in_at', 'u.time_zone')} as local_time,
            cast(timezone(u.time_zone, timezone('UTC', l.logged_in_at)) as date) as local_date,
            cast(hour(timezone(u.time_zone, timezone('UTC', l.logged_in_at))) as integer) as local_hour
     from ${logins} l
     join ${users} u on u.country = l.country and u.email = l.email`,
+    spark: sql`
+    select l.country, l.login_id, l.email, l.logged_in_at, u.time_zone,
+           ${inSpark.text} as local_time, cast(${inSpark.local} as date) as local_date, hour(${inSpark.local}) as local_hour
+    from ${logins} l
+    join ${users} u on u.country = l.country and u.email = l.email`,
+  },
   checks: [
     check.unique(['country', 'login_id']),
     // A login of nobody we know is not shown here; that is worth knowing.

@@ -38,11 +38,11 @@ export async function act<V extends Verb>(
       return (await holder.control(verb, input, tell)) as ResultOf<V>
     }
     const project = await loadProject(home.project)
-    const runtime = await openRuntime({ project, home, eager: true, json }, effects)
+    const { runtime, close } = await openRuntime({ project, home, eager: true, json }, effects)
     const ignoreStop = onStop(async (signal) => {
       progress.end()
       effects.err.write(`${signal}: stopping after the work under way; what was acknowledged is kept.\n`)
-      await runtime.stop()
+      await close()
       return signal === 'SIGINT' ? 130 : 143
     }, effects.clock)
     try {
@@ -50,7 +50,7 @@ export async function act<V extends Verb>(
       return (await carryOut(runtime, verb, input, tell)) as ResultOf<V>
     } finally {
       ignoreStop()
-      await runtime.stop()
+      await close()
     }
   } finally {
     progress.end()

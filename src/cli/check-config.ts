@@ -1,91 +1,98 @@
 import { MillraceError } from '../base/errors.ts'
-import { didYouMean } from '../base/suggest.ts'
 import type { Config } from '../project/config.ts'
+import type { DirectoryLake, KafkaLog, PostgresState, S3Lake, SparkEngine, Target } from '../project/target.ts'
+import { type ObjectShape, type OptionShape, checkObject, isObject } from './check-shape.ts'
 
-type Kind = 'text' | 'number' | 'list of texts'
-type Shape<T> = {
-  readonly [K in keyof Required<T>]: NonNullable<T[K]> extends readonly string[]
-    ? 'list of texts'
-    : NonNullable<T[K]> extends string
-      ? 'text'
-      : NonNullable<T[K]> extends number
-        ? 'number'
-        : Shape<NonNullable<T[K]>>
+/** Every option has its shape: the compiler keeps it complete. */
+type Complete<T> = { readonly [K in keyof Required<T>]: OptionShape }
+
+const KAFKA: Complete<KafkaLog> = {
+  kind: { oneOf: ['kafka'] },
+  brokers: 'list of texts',
+  clientId: 'text',
+  tls: { anyOf: ['boolean', { options: { ca: 'text', cert: 'text', key: 'text' } }] },
+  sasl: {
+    options: {
+      mechanism: { oneOf: ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'] },
+      username: 'text',
+      password: 'text',
+    } satisfies Complete<NonNullable<KafkaLog['sasl']>>,
+    required: ['mechanism', 'username', 'password'],
+  },
+  replication: 'number',
+  topicPrefix: 'text',
+  retention: 'text',
+  compression: { oneOf: ['none', 'lz4', 'zstd'] },
 }
 
-/** Every option of the configuration with its kind; the compiler keeps it complete. */
-const SHAPE: Shape<Config> = {
+const S3: Complete<S3Lake> = {
+  kind: { oneOf: ['s3'] },
+  bucket: 'text',
+  prefix: 'text',
+  endpoint: 'text',
+  region: 'text',
+  credentials: {
+    options: { accessKeyId: 'text', secretAccessKey: 'text', sessionToken: 'text' } satisfies Complete<
+      NonNullable<S3Lake['credentials']>
+    >,
+    required: ['accessKeyId', 'secretAccessKey'],
+  },
+  cacheBytes: 'number',
+}
+
+const DIRECTORY: Complete<DirectoryLake> = { kind: { oneOf: ['directory'] }, path: 'text' }
+
+const SPARK: Complete<SparkEngine> = { kind: { oneOf: ['spark'] }, url: 'text', catalog: 'text' }
+
+const POSTGRES: Complete<PostgresState> = { kind: { oneOf: ['postgres'] }, url: 'text', schema: 'text' }
+
+const TARGET: Complete<Target> = {
+  log: { options: { ...KAFKA }, required: ['kind', 'brokers'] },
+  lake: {
+    anyOf: [
+      { options: { ...DIRECTORY }, required: ['kind', 'path'] },
+      { options: { ...S3 }, required: ['kind', 'bucket'] },
+    ],
+  },
+  engine: { options: { ...SPARK }, required: ['kind', 'url'] },
+  state: { options: { ...POSTGRES }, required: ['kind', 'url'] },
+}
+
+type Part<K extends keyof Config> = Complete<NonNullable<Config[K]>>
+
+const CONFIG: Complete<Config> = {
   name: 'text',
   include: 'list of texts',
-  server: { port: 'number', host: 'text', token: 'text', bodyLimit: 'number' },
-  ingest: { backlogBytes: 'number', commitInterval: 'text', recordLimit: 'number' },
-  limits: {
-    laneWorkers: 'number',
-    functionWorkers: 'number',
-    functionMemory: 'number',
-    uniqueMemory: 'number',
-    engineMemory: 'number',
-    queryMemory: 'number',
-    queryRows: 'number',
-    queryTime: 'text',
-    refreshes: 'number',
+  server: {
+    options: { port: 'number', host: 'text', token: 'text', bodyLimit: 'number' } satisfies Part<'server'>,
   },
-  lake: { snapshotAge: 'text', targetFileSize: 'number' },
+  ingest: {
+    options: { backlogBytes: 'number', commitInterval: 'text', recordLimit: 'number' } satisfies Part<'ingest'>,
+  },
+  limits: {
+    options: {
+      laneWorkers: 'number',
+      functionWorkers: 'number',
+      functionMemory: 'number',
+      uniqueMemory: 'number',
+      engineMemory: 'number',
+      queryMemory: 'number',
+      queryRows: 'number',
+      queryTime: 'text',
+      refreshes: 'number',
+    } satisfies Part<'limits'>,
+  },
+  lake: { options: { snapshotAge: 'text', targetFileSize: 'number' } satisfies Part<'lake'> },
+  targets: { named: { ...TARGET } },
 }
 
 /** What is wrong with the default export of `millrace.config.ts`. */
 export function checkConfig(config: unknown, file: string): MillraceError[] {
-  if (config === undefined || !isObject(config)) {
-    return [
-      new MillraceError('invalid', 'bad-config', 'millrace.config.ts exports no configuration.', {
-        hint: "Write `export default defineConfig({ name: 'my_project' })`.",
-        context: { file },
-      }),
-    ]
-  }
-  return checkObject(config, SHAPE, '', file)
-}
-
-type AnyShape = { readonly [key: string]: Kind | AnyShape }
-
-function checkObject(config: Record<string, unknown>, shape: AnyShape, prefix: string, file: string): MillraceError[] {
-  return Object.entries(config).flatMap(([key, value]): MillraceError[] => {
-    const wanted = Object.hasOwn(shape, key) ? shape[key]! : undefined
-    if (wanted === undefined)
-      return [problem(`There is no option '${prefix}${key}'.`, didYouMean(key, Object.keys(shape)), file)]
-    if (value === undefined) return []
-    if (typeof wanted === 'object')
-      return isObject(value)
-        ? checkObject(value, wanted, `${prefix}${key}.`, file)
-        : [
-            problem(
-              `${prefix}${key} is ${value === null ? 'null' : `a ${kindOf(value)}`}.`,
-              `Write ${prefix}${key}: { … }.`,
-              file,
-            ),
-          ]
-    if (kindOf(value) === wanted && (wanted !== 'number' || (value as number) >= 0)) return []
-    return [
-      problem(
-        `${prefix}${key} is ${typeof value === 'number' ? value : `a ${kindOf(value)}`}.`,
-        `Give a ${wanted}${wanted === 'number' ? ' of zero or more' : ''}.`,
-        file,
-      ),
-    ]
-  })
-}
-
-function problem(message: string, hint: string, file: string): MillraceError {
-  return new MillraceError('invalid', 'bad-config', `Configuration: ${message}`, { hint, context: { file } })
-}
-
-function kindOf(value: unknown): string {
-  if (typeof value === 'string') return 'text'
-  if (typeof value === 'number' && Number.isFinite(value)) return 'number'
-  if (Array.isArray(value)) return value.every((item) => typeof item === 'string') ? 'list of texts' : 'list'
-  return value === null ? 'null' : typeof value
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  if (isObject(config)) return checkObject(config, { ...CONFIG } satisfies ObjectShape, '', file)
+  return [
+    new MillraceError('invalid', 'bad-config', 'millrace.config.ts exports no configuration.', {
+      hint: "Write `export default defineConfig({ name: 'my_project' })`.",
+      context: { file },
+    }),
+  ]
 }

@@ -45,6 +45,15 @@ export const PROJECT_OPTIONS = {
   data: { type: 'string', value: 'DIR', doc: 'Where log and lake are kept. Default: .millrace in the project.' },
 } as const satisfies OptionSpecs
 
+/** For commands that a cluster's processes are started with, or looked at by. */
+export const TARGET_OPTION = {
+  target: {
+    type: 'string',
+    value: 'NAME',
+    doc: 'What to run on: a target of millrace.config.ts. Default: this machine.',
+  },
+} as const satisfies OptionSpecs
+
 export const JSON_OPTION = {
   json: { type: 'boolean', doc: 'For machines: JSON on standard output, errors as JSON on standard error.' },
 } as const satisfies OptionSpecs

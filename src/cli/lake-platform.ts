@@ -3,11 +3,12 @@ import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { Database } from '../engine/duckdb/database.ts'
 import { Lake } from '../lake/lake.ts'
+import type { LocalFiles } from '../lake/store.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { type Project, checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
 import { bindProject } from '../runtime/bind.ts'
-import { HandlerPlaces } from '../runtime/handler-places.ts'
+import { DiskPlaces } from '../runtime/handler-places.ts'
 import { handlerStatus } from '../runtime/handlers.ts'
 import type { StepState } from '../runtime/scheduler.ts'
 import { type Observed, datasetDetail, datasetStatuses } from '../runtime/status.ts'
@@ -25,6 +26,7 @@ export class LakePlatform implements Platform {
   readonly #project: Project
   readonly #home: Home
   readonly #effects: Effects
+  readonly #local: LocalFiles
   readonly #tables: ReadonlyMap<string, LakeTable>
   readonly #quarantines: ReadonlyMap<string, LakeTable | undefined>
 
@@ -32,12 +34,14 @@ export class LakePlatform implements Platform {
     project: Project,
     home: Home,
     effects: Effects,
+    local: LocalFiles,
     tables: ReadonlyMap<string, LakeTable>,
     quarantines: ReadonlyMap<string, LakeTable | undefined>,
   ) {
     this.#project = project
     this.#home = home
     this.#effects = effects
+    this.#local = local
     this.#tables = tables
     this.#quarantines = quarantines
   }
@@ -55,7 +59,7 @@ export class LakePlatform implements Platform {
     const quarantines = await Promise.all(
       refusing.map(async ({ name }) => [name, await lake.load({ namespace: LAYERS.quarantine, name })] as const),
     )
-    return new LakePlatform(project, home, effects, tables, new Map(quarantines))
+    return new LakePlatform(project, home, effects, lake.local, tables, new Map(quarantines))
   }
 
   get project(): string {
@@ -101,15 +105,11 @@ export class LakePlatform implements Platform {
   async relation(name: string): Promise<Relation> {
     const stream = quarantinedStream(name, this.#tables)
     if (stream !== undefined) return this.quarantine(stream)
-    return publishedRelation(name, this.#tables.get(this.#project.dataset(name).name)!, this.#lake)
+    return publishedRelation(name, this.#tables.get(this.#project.dataset(name).name)!, this.#local)
   }
 
   quarantine(name: string): Promise<Relation> {
-    return quarantineRelation(name, this.#quarantines.get(this.#project.dataset(name).name), this.#lake)
-  }
-
-  get #lake(): string {
-    return join(this.#home.data, 'lake')
+    return quarantineRelation(name, this.#quarantines.get(this.#project.dataset(name).name), this.#local)
   }
 
   async #observe(): Promise<Observed> {
@@ -131,7 +131,7 @@ export class LakePlatform implements Platform {
 
   /** How far the handlers were when the project last ran. */
   #handlers(lakeTable: (name: string) => LakeTable): Promise<{ dataset: string; status: HandlerStatus }[]> {
-    const places = new HandlerPlaces(this.#effects.disk, this.#home.data)
+    const places = new DiskPlaces(this.#effects.disk, this.#home.data)
     return Promise.all(
       [...this.#project.handlers.values()].map(async (handler) => {
         const { name } = handler.dataset

@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { MillraceError } from '../base/errors.ts'
 import type { Project } from '../project/project.ts'
+import type { Role } from '../runtime/role.ts'
 import { Runtime } from '../runtime/runtime.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
+import { openParts } from './open-parts.ts'
 import { planProject } from './plan-project.ts'
 import { ProjectProblems, reportError } from './report-error.ts'
+import { targetNamed } from './target.ts'
 
 /** What threads that call the project's functions load it with. */
 const LOADER = new URL(import.meta.url.endsWith('.ts') ? './load-project.ts' : './load-project.js', import.meta.url)
@@ -16,7 +19,15 @@ export interface OpenOptions {
   readonly home: Home
   /** Tables may refresh without rest. */
   readonly eager: boolean
+  /** What this process does; everything unless given. */
+  readonly roles?: ReadonlySet<Role>
   readonly json: boolean
+}
+
+export interface OpenedRuntime {
+  readonly runtime: Runtime
+  /** Stops the runtime, and lets go of what it ran on. */
+  close(): Promise<void>
 }
 
 /**
@@ -25,16 +36,42 @@ export interface OpenOptions {
  *
  * Errors: `invalid`/`bad-project` with everything wrong with the project; those of `Runtime.open`.
  */
-export async function openRuntime({ project, home, eager, json }: OpenOptions, effects: Effects): Promise<Runtime> {
+export async function openRuntime(
+  { project, home, eager, json, roles }: OpenOptions,
+  effects: Effects,
+): Promise<OpenedRuntime> {
   const { clock, disk } = effects
   const run = `${new Date(clock.now()).toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${randomBytes(3).toString('hex')}`
   const onFatal = (error: MillraceError, ended: Promise<void>) => {
     reportError(error, effects, json)
     void ended.then(() => process.exit(1))
   }
+  const target = home.target === undefined ? undefined : targetNamed(project.config, home.target)
+  const onError = (error: MillraceError) => reportError(error, effects, json)
+  const parts = target && (await openParts({ project, target, home, member: run, onError }, effects))
   try {
-    return await Runtime.open({ project, loader: LOADER, dataDirectory: home.data, clock, disk, run, eager, onFatal })
+    const runtime = await Runtime.open({
+      project,
+      loader: LOADER,
+      dataDirectory: home.data,
+      clock,
+      disk,
+      run,
+      eager,
+      onFatal,
+      ...(parts ? { parts } : {}),
+      ...(roles ? { roles } : {}),
+    })
+    const close = async () => {
+      try {
+        await runtime.stop()
+      } finally {
+        await parts?.close()
+      }
+    }
+    return { runtime, close }
   } catch (error) {
+    await parts?.close()
     if (!(error instanceof MillraceError) || error.kind !== 'invalid') throw error
     const { problems } = await planProject(home.project)
     throw problems.length > 0 ? new ProjectProblems(home.project, problems) : error

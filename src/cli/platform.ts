@@ -1,7 +1,7 @@
-import { join } from 'node:path'
 import type { IdentifiedField } from '../project/columns.ts'
 import { refusesRows } from '../project/project.ts'
 import { assignIds } from '../lake/schema.ts'
+import type { LocalFiles } from '../lake/store.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Endpoint } from '../project/endpoint.ts'
 import { jsonObjects } from '../engine/duckdb/json-text.ts'
@@ -57,7 +57,7 @@ export class RuntimePlatform implements Platform {
   }
 
   streamNames(): readonly string[] {
-    return [...this.#runtime.streams.keys()]
+    return this.#runtime.project.order.filter(({ kind }) => kind === 'stream').map(({ name }) => name)
   }
 
   relationNames(): readonly string[] {
@@ -77,22 +77,21 @@ export class RuntimePlatform implements Platform {
         : this.quarantine(stream)
     }
     const { files, version, rows } = await runner.hot()
+    const hold = runner.table.local.hold()
     return {
       name,
       // Hot rows are counted from the start of this process: another one's count says nothing of them.
       version: version.endsWith('.0') ? version : `${version}.${this.#runtime.options.run}`,
       fields: runner.table.fields,
-      sql: relationOf(runner.table, files),
-      directories: [this.#lake],
+      sql: await relationOf(runner.table, files, hold),
+      directories: [runner.table.local.directory],
       rows,
-      release: () => undefined,
+      release: () => hold.release(),
     }
   }
 
   async quarantine(name: string): Promise<Relation> {
-    const table = this.#runtime.tables.get(name)
-    const { quarantine } = table?.table.transform ? table : this.#runtime.stream(name)
-    return quarantineRelation(name, quarantine, this.#lake)
+    return quarantineRelation(name, await this.#runtime.quarantineOf(name), this.#lake)
   }
 
   changes(name: string): DatasetChanges {
@@ -107,8 +106,8 @@ export class RuntimePlatform implements Platform {
     return verb === 'ping' ? { pid: process.pid } : carryOut(this.#runtime, verb, input, progress)
   }
 
-  get #lake(): string {
-    return join(this.#runtime.options.dataDirectory, 'lake')
+  get #lake(): LocalFiles {
+    return this.#runtime.warehouse.lake.local
   }
 }
 
@@ -170,22 +169,23 @@ export function quarantinedStream(name: string, datasets: ReadonlyMap<string, un
 export async function publishedRelation(
   name: string,
   table: Pick<LakeTable, 'fields' | 'snapshot' | 'files'>,
-  lake: string,
+  lake: LocalFiles,
 ): Promise<Relation> {
   const main = table.snapshot('main')
+  const hold = lake.hold()
   return {
     name,
     version: String(main?.id ?? 0),
     fields: table.fields,
-    sql: relationOf(table as LakeTable, main ? await table.files(main) : []),
-    directories: [lake],
+    sql: await relationOf(table as LakeTable, main ? await table.files(main) : [], hold),
+    directories: [lake.directory],
     rows: Number(main?.summary['total-records'] ?? 0),
-    release: () => undefined,
+    release: () => hold.release(),
   }
 }
 
 /** The quarantine of a stream; empty before it has a table. */
-export function quarantineRelation(stream: string, table: LakeTable | undefined, lake: string): Promise<Relation> {
+export function quarantineRelation(stream: string, table: LakeTable | undefined, lake: LocalFiles): Promise<Relation> {
   return publishedRelation(quarantineName(stream), table ?? absentTable(QUARANTINE_FIELDS), lake)
 }
 

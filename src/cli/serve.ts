@@ -1,9 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
+import { RestCatalog } from '../lake/rest/catalog.ts'
+import type { TableId } from '../lake/table.ts'
 import type { Config } from '../project/config.ts'
 import type { Project } from '../project/project.ts'
+import type { Role } from '../runtime/role.ts'
 import type { Runtime } from '../runtime/runtime.ts'
+import { LAYERS } from '../runtime/warehouse.ts'
 import { type Server, startServer } from '../serving/server.ts'
 import { lockDirectory } from '../storage/lock.ts'
 import type { Effects } from './effects.ts'
@@ -18,6 +22,8 @@ export interface ServeOptions {
   readonly port?: number
   readonly host?: string
   readonly json: boolean
+  /** What this process does; everything unless given. */
+  readonly roles?: ReadonlySet<Role>
 }
 
 /** A project that runs behind HTTP. */
@@ -32,22 +38,29 @@ export interface Serving {
 const DRAIN_MS_MAX = 10_000
 
 /** Locks the data directory, recovers, listens, and starts the lanes. Errors: those of each. */
-export async function serve({ project, home, port, host, json }: ServeOptions, effects: Effects): Promise<Serving> {
+export async function serve(
+  { project, home, port, host, json, roles }: ServeOptions,
+  effects: Effects,
+): Promise<Serving> {
   const startedMs = effects.clock.now()
   const lock = await lockDirectory(home.data).catch((error: unknown) => {
     throw withServer(error, home)
   })
   const undo: (() => Promise<void>)[] = [() => lock.release()]
   try {
-    const runtime = await openRuntime({ project, home, eager: false, json }, effects)
-    undo.push(() => runtime.stop())
+    const { runtime, close } = await openRuntime(
+      { project, home, eager: false, json, ...(roles ? { roles } : {}) },
+      effects,
+    )
+    undo.push(close)
     const platform = new RuntimePlatform(runtime)
     const token = randomBytes(24).toString('base64url')
     const server = await startServer({
       platform,
       config: configOf(project.config, effects, port, host),
       clock: effects.clock,
-      directories: [join(home.data, 'lake')],
+      catalog: catalogOf(runtime),
+      directories: [runtime.warehouse.lake.local.directory],
       temporary: join(home.data, 'tmp'),
       controlToken: token,
     })
@@ -63,7 +76,7 @@ export async function serve({ project, home, port, host, json }: ServeOptions, e
         removeServerNote(home.data)
         await server.close()
         await drained(runtime, effects)
-        await runtime.stop()
+        await close()
         await lock.release()
       },
     }
@@ -95,6 +108,15 @@ function configOf(config: Config, { env }: Effects, port: number | undefined, ho
       ...(token === undefined ? {} : { token }),
     },
   }
+}
+
+/** The lake for other engines. What the project declares, and the quarantines, are Millrace's to make and to drop. */
+function catalogOf({ warehouse, project }: Runtime): RestCatalog {
+  const isManaged = ({ namespace, name }: TableId): boolean => {
+    const dataset = project.datasets.get(name)
+    return dataset !== undefined && (namespace === LAYERS.quarantine || namespace === LAYERS[dataset.kind])
+  }
+  return new RestCatalog({ lake: warehouse.lake, isManaged })
 }
 
 /** The commands beside the server reach it on this machine, whatever address it listens on. */

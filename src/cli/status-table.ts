@@ -40,7 +40,7 @@ export function statusTable(datasets: readonly DatasetStatus[], out: Output): st
               quarantined === 0 ? number(0) : { text: grouped(quarantined), style: 'yellow' as const },
             ]
           : ['', '', '', '']),
-        number(lag),
+        lag === null ? '' : number(lag),
         age === null ? { text: '–', style: 'dim' as const } : formatMs(age),
       ]
     }),

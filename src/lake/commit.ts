@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { MillraceError, assert } from '../base/errors.ts'
 import type { DataFile } from './data-file.ts'
 import { encodeManifest } from './manifest.ts'
@@ -7,11 +6,11 @@ import { describeManifest, encodeManifestList, liveFiles } from './manifest-list
 import type { ManifestFile } from './manifest-list.ts'
 import type { Manifests, TableView } from './manifests.ts'
 import { MANIFEST_FILES_MAX, manifestsToMerge } from './merge.ts'
-import { currentSchema, findSnapshot, refId, withRef } from './metadata.ts'
+import { currentSchema, findSnapshot, lineOf, refId, withRef } from './metadata.ts'
 import type { SnapshotJson, TableMetadata } from './metadata.ts'
 import type { Spec } from './partition.ts'
 import type { Commit } from './snapshot.ts'
-import type { NewFile } from './versions.ts'
+import type { NewFile } from './store.ts'
 
 /** What a commit needs beside the table: names and ids are the caller's, so that a retry can keep or change them. */
 export interface CommitContext {
@@ -40,26 +39,28 @@ export async function prepareCommit(view: TableView, change: Commit, context: Co
   if (change.parent !== undefined && (change.parent ?? undefined) !== current) throw moved(ref, change.parent, current)
   const parentId = current ?? refId(metadata, 'main')
   const parent = parentId === undefined ? undefined : snapshotOf(metadata, parentId)
+  const summary = typeof change.summary === 'function' ? change.summary(lineOf(metadata, parentId)) : change.summary
   const listed = parent ? await context.manifests.list(parent) : []
 
   const sequenceNumber = metadata['last-sequence-number'] + 1n
   const removal = await removeFiles(listed, new Set(change.remove), view, context)
   const drafts = removal.drafts
-  const added = change.add.map((file): ManifestEntry => {
-    return {
+  // Files of another table with the same specs keep theirs.
+  for (const [specId, files] of Map.groupBy(change.add, (file) => file.specId ?? view.defaultSpec.id)) {
+    const added = files.map((file): ManifestEntry => ({
       status: 'added',
       snapshotId: context.snapshotId,
       sequenceNumber: undefined,
       fileSequenceNumber: undefined,
       file,
-    }
-  })
-  draft(drafts, view.defaultSpec.id).unshift(...added)
+    }))
+    draft(drafts, specId).unshift(...added)
+  }
   const kept = await mergeManifests(removal.kept, drafts, view, context)
   const written = writeDrafts(drafts, sequenceNumber, view, context)
 
   const manifests = [...written.manifests, ...kept]
-  const listPath = join(context.directory, `snap-${context.snapshotId}-${context.suffix()}.avro`)
+  const listPath = `${context.directory}/snap-${context.snapshotId}-${context.suffix()}.avro`
   const list = encodeManifestList(
     manifests,
     { id: context.snapshotId, parentId, sequenceNumber },
@@ -71,7 +72,7 @@ export async function prepareCommit(view: TableView, change: Commit, context: Co
     ...(parentId === undefined ? {} : { 'parent-snapshot-id': parentId }),
     'sequence-number': sequenceNumber,
     'timestamp-ms': timestampMs,
-    summary: summarize(change, removal.files, parent, listed),
+    summary: { operation: change.operation, ...summary, ...totalsOf(change, removal.files, parent, listed) },
     'manifest-list': listPath,
     'schema-id': view.schemaId,
   }
@@ -202,7 +203,7 @@ function writeDrafts(
     for (let at = 0; at < entries.length; at += MANIFEST_FILES_MAX) {
       const part = entries.slice(at, at + MANIFEST_FILES_MAX)
       const bytes = encodeManifest(spec, schema, part, context.randomBytes(16))
-      const path = join(context.directory, `${context.suffix()}-m0.avro`)
+      const path = `${context.directory}/${context.suffix()}-m0.avro`
       files.push({ path, bytes })
       manifests.push(
         describeManifest(part, spec, { path, length: bytes.length, snapshotId: context.snapshotId, sequenceNumber }),
@@ -212,8 +213,8 @@ function writeDrafts(
   return { manifests, files }
 }
 
-/** The snapshot's summary: its own keys, what it changed, and the totals every reader may ask for. */
-function summarize(
+/** What a commit changed, and the totals every reader may ask for. */
+function totalsOf(
   change: Commit,
   removed: readonly DataFile[],
   parent: SnapshotJson | undefined,
@@ -251,11 +252,7 @@ function summarize(
     'total-position-deletes': 0,
     'total-equality-deletes': 0,
   }
-  return {
-    operation: change.operation,
-    ...change.summary,
-    ...Object.fromEntries(Object.entries(counts).map(([key, n]) => [key, String(n)])),
-  }
+  return Object.fromEntries(Object.entries(counts).map(([key, n]) => [key, String(n)]))
 }
 
 function sum<T>(items: readonly T[], of: (item: T) => number): number {

@@ -1,7 +1,7 @@
-import { join } from 'node:path'
 import { assert } from '../base/errors.ts'
 import { Semaphore } from '../base/queue.ts'
-import { findSnapshot } from './metadata.ts'
+import { isBelow, normalLocation } from './location.ts'
+import { findSnapshot, logWithout } from './metadata.ts'
 import type { SnapshotJson, TableMetadata } from './metadata.ts'
 import { dataPaths, manifestsOf, remainingManifestsOf } from './reachable.ts'
 import type { LakeTable } from './table.ts'
@@ -45,7 +45,7 @@ export async function expireSnapshots(table: LakeTable, retention: Retention): P
     }
   })
   if (expired.length === 0) return { snapshots: 0, files: 0 }
-  const { manifests, disk } = table.context
+  const { manifests, store } = table.context
   const needed = await manifestsOf(manifests, view.metadata.snapshots ?? [])
   const dropped = await remainingManifestsOf(manifests, expired)
   for (const path of needed.keys()) dropped.delete(path)
@@ -55,11 +55,15 @@ export async function expireSnapshots(table: LakeTable, retention: Retention): P
   if (unneeded.size > 0)
     for await (const path of dataPaths(manifests, needed.values(), view, 'live')) unneeded.delete(path)
   const gate = new Semaphore(REMOVALS_AT_ONCE)
-  const own = [...unneeded].filter((path) => path.startsWith(join(table.location, '/')))
-  await Promise.all(own.map((path) => gate.run(() => disk.remove(path))))
-  const metadata = [...dropped.keys(), ...expired.map((snapshot) => snapshot['manifest-list'])]
-  await Promise.all(metadata.map((path) => gate.run(() => disk.remove(path))))
-  return { snapshots: expired.length, files: own.length + metadata.length }
+  // Data files before the manifests that name them.
+  const lists = expired.map((snapshot) => normalLocation(snapshot['manifest-list']))
+  let files = 0
+  for (const paths of [[...unneeded], [...dropped.keys(), ...lists]]) {
+    const own = paths.filter((path) => isBelow(path, table.location))
+    await Promise.all(own.map((path) => gate.run(() => store.remove(path))))
+    files += own.length
+  }
+  return { snapshots: expired.length, files }
 }
 
 function retained(metadata: TableMetadata, refs: LakeTable['refs'], retention: Retention, nowMs: number): Set<bigint> {
@@ -85,10 +89,4 @@ function lineOf(metadata: TableMetadata, id: bigint): SnapshotJson[] {
     at = parent === undefined || parent === null ? undefined : findSnapshot(metadata, parent)
   }
   return line
-}
-
-/** The log of main since its last expired entry: it must not tell of times it no longer knows (Iceberg spec). */
-function logWithout(log: NonNullable<TableMetadata['snapshot-log']>, keep: ReadonlySet<bigint>): typeof log {
-  const gone = log.findLastIndex((entry) => !keep.has(entry['snapshot-id']))
-  return log.slice(gone + 1)
 }

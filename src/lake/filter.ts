@@ -130,6 +130,17 @@ export function mayMatchManifest(manifest: ManifestFile, spec: Spec, filter: Bou
   )
 }
 
+/** The least and the greatest value of a column in a file, as far as its statistics tell. */
+export function columnBounds(
+  file: DataFile,
+  column: string,
+  fields: readonly IdentifiedField[],
+): readonly [lower: Value, upper: Value] | undefined {
+  const [condition] = bindFilter([{ column, op: 'is not null' }], fields)
+  const { lower, upper } = fileRange(file, condition!)
+  return lower === undefined || upper === undefined ? undefined : [lower, upper]
+}
+
 function fileRange(file: DataFile, { id, type }: Condition): Range {
   const stats = file.columns[id]
   if (!stats) return {}

@@ -1,13 +1,17 @@
 import { randomBytes } from 'node:crypto'
-import { dirname, isAbsolute, join } from 'node:path'
+import { isAbsolute } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError, assert } from '../base/errors.ts'
+import { uuid } from '../base/uuid.ts'
 import type { Field } from '../project/columns.ts'
 import { systemDisk } from '../storage/disk.ts'
 import type { Disk } from '../storage/disk.ts'
+import { DiskStore } from './disk-store.ts'
 import { checkNames } from './evolution.ts'
 import { Manifests, TableView } from './manifests.ts'
+import { checkName, isName } from './name.ts'
+import { Namespaces } from './namespaces.ts'
 import { PROPERTY, serializeMetadata } from './metadata.ts'
 import type { TableMetadata } from './metadata.ts'
 import { FIRST_PARTITION_ID, specToJson } from './partition.ts'
@@ -15,16 +19,23 @@ import type { PartitionField } from './partition.ts'
 import { assignIds, jsonFieldIds, schemaToJson } from './schema.ts'
 import { DEFAULT_PROPERTIES, LakeTable, nameOf, noTable, readView } from './table.ts'
 import type { TableContext, TableId } from './table.ts'
+import type { LakeStore, LocalFiles, NewFile } from './store.ts'
 import { Versions } from './versions.ts'
 
-export interface LakeOptions {
-  /** Absolute path; tables live in `root/<namespace>/<name>`. */
-  readonly root: string
-  readonly disk?: Disk
+interface Effects {
   readonly clock?: Clock
   /** Random bytes for ids and file names. */
   readonly random?: (count: number) => Uint8Array
 }
+
+interface Directory {
+  /** Absolute path. */
+  readonly root: string
+  readonly disk?: Disk
+}
+
+/** A lake in a directory of this machine, or wherever a store keeps it. */
+export type LakeOptions = Effects & (Directory | { readonly store: LakeStore })
 
 export interface TableOptions {
   readonly fields: readonly Field[]
@@ -32,38 +43,54 @@ export interface TableOptions {
   readonly properties?: Readonly<Record<string, string>>
 }
 
-/** A warehouse of Iceberg v2 tables on a local disk: docs/formats/lake.md. */
+/** A warehouse of Iceberg v2 tables: docs/formats/lake.md. */
 export class Lake {
-  readonly root: string
-  readonly #context: TableContext
+  /** For this folder's use. */
+  readonly context: TableContext
+  readonly namespaces: Namespaces
   readonly #tables = new Map<string, Promise<LakeTable | undefined>>()
 
-  constructor({ root, disk = systemDisk, clock = systemClock, random = randomBytes }: LakeOptions) {
-    assert(isAbsolute(root), 'the lake has an absolute root')
-    this.root = root
+  constructor({ clock = systemClock, random = randomBytes, ...options }: LakeOptions) {
     const suffix = (): string => Buffer.from(random(16)).toString('hex')
-    this.#context = { disk, clock, manifests: new Manifests(disk), randomBytes: random, suffix }
+    const store = 'store' in options ? options.store : diskStore(options, suffix)
+    this.context = { store, clock, manifests: new Manifests(store), randomBytes: random, suffix }
+    this.namespaces = new Namespaces(this)
+  }
+
+  /** Where it lies: tables are in `root/<namespace>/<name>`. */
+  get root(): string {
+    return this.context.store.root
+  }
+
+  /** Where its files are read and written on this machine. */
+  get local(): LocalFiles {
+    return this.context.store.local
   }
 
   /** Creates a table. Throws `conflict` / `table-exists`, and `invalid` for names, columns or partitions that cannot be. */
   async create(id: TableId, options: TableOptions): Promise<LakeTable> {
-    checkId(id)
     checkNames(options.fields)
-    const location = this.#location(id)
+    return this.createFrom(id, initialMetadata(this.locationOf(id), options, this.context.clock.now(), this.newUuid()))
+  }
+
+  /**
+   * Creates a table with metadata made elsewhere, its location `locationOf(id)`, and new files beside it that it refers to.
+   * Throws `conflict` / `table-exists`.
+   */
+  async createFrom(id: TableId, metadata: TableMetadata, companions: readonly NewFile[] = []): Promise<LakeTable> {
+    const location = this.locationOf(id)
+    assert(metadata.location === location, 'a table lies where the lake puts it')
     const versions = this.#versions(id)
-    const metadata = initialMetadata(location, options, this.#context.clock.now(), uuid(this.#context.randomBytes(16)))
-    const { disk } = this.#context
-    for (const part of ['data', 'metadata']) await disk.makeDirectory(join(location, part))
-    // makeDirectory may have found directories that another process has made and not yet synced.
-    for (let at = location; at.length >= this.root.length; at = dirname(at)) await disk.syncDirectory(at)
+    await this.context.store.makeTable(location)
     const created =
-      (await versions.latest()) === undefined && (await versions.put(1, { bytes: serializeMetadata(metadata) }))
+      (await versions.latest()) === undefined &&
+      (await versions.put(1, { bytes: serializeMetadata(metadata), companions }))
     if (!created) {
       throw new MillraceError('conflict', 'table-exists', `Table ${nameOf(id)} exists already.`, {
         hint: 'Load it, or drop it first.',
       })
     }
-    const table = new LakeTable(id, location, versions, new TableView(1, metadata), this.#context)
+    const table = new LakeTable(id, location, versions, new TableView(1, metadata), this.context)
     this.#tables.set(nameOf(id), Promise.resolve(table))
     return table
   }
@@ -91,13 +118,13 @@ export class Lake {
     return loaded
   }
 
-  /** All tables, by namespace and name. */
-  async list(): Promise<TableId[]> {
-    const { disk } = this.#context
+  /** All tables, by namespace and name; or those of one namespace. */
+  async list(only?: string): Promise<TableId[]> {
+    const { store } = this.context
     const found: TableId[] = []
-    for (const namespace of await disk.list(this.root)) {
-      if (!isName(namespace) || !(await disk.stat(join(this.root, namespace)))?.directory) continue
-      for (const name of await disk.list(join(this.root, namespace))) {
+    for (const namespace of only === undefined ? await store.names(this.root) : [only]) {
+      if (!isName(namespace)) continue
+      for (const name of await store.names(`${this.root}/${namespace}`)) {
         const id = { namespace, name }
         if (isName(name) && (await this.#versions(id).latest()) !== undefined) found.push(id)
       }
@@ -111,29 +138,36 @@ export class Lake {
     if (!table) throw noTable(id)
     await table.markDropped()
     this.#tables.delete(nameOf(id))
-    const { disk } = this.#context
-    // Out of sight in one step: a crash half way through the removal leaves no half table.
-    const grave = join(this.root, id.namespace, `.dropped-${id.name}-${this.#context.suffix()}`)
-    await disk.rename(table.location, grave)
-    await disk.syncDirectory(dirname(table.location))
-    await disk.removeTree(grave)
+    await this.context.store.removeTable(table.location)
   }
 
   async #read(id: TableId): Promise<LakeTable | undefined> {
     const versions = this.#versions(id)
     const version = await versions.latest()
     if (version === undefined) return undefined
-    const location = this.#location(id)
-    return new LakeTable(id, location, versions, await readView(versions, version, location), this.#context)
+    const location = this.locationOf(id)
+    await this.context.store.openTable(location)
+    return new LakeTable(id, location, versions, await readView(versions, version, location), this.context)
   }
 
-  #location({ namespace, name }: TableId): string {
-    return join(this.root, namespace, name)
+  /** Where a table of this name lies, whether there is one or not. */
+  locationOf(id: TableId): string {
+    checkId(id)
+    return `${this.root}/${id.namespace}/${id.name}`
+  }
+
+  newUuid(): string {
+    return uuid(this.context.randomBytes(16))
   }
 
   #versions(id: TableId): Versions {
-    return new Versions(this.#context.disk, join(this.#location(id), 'metadata'), this.#context.suffix)
+    return new Versions(this.context.store, `${this.locationOf(id)}/metadata`)
   }
+}
+
+function diskStore({ root, disk = systemDisk }: Directory, suffix: () => string): LakeStore {
+  assert(isAbsolute(root), 'the lake has an absolute root')
+  return new DiskStore(disk, root, suffix)
 }
 
 function initialMetadata(location: string, options: TableOptions, nowMs: number, tableUuid: string): TableMetadata {
@@ -163,22 +197,6 @@ function initialMetadata(location: string, options: TableOptions, nowMs: number,
   }
 }
 
-function isName(name: string): boolean {
-  return /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(name) && name.length <= 200
-}
-
 function checkId(id: TableId): void {
-  for (const name of [id.namespace, id.name]) {
-    if (isName(name)) continue
-    throw new MillraceError('invalid', 'bad-name', `'${name}' cannot name a table or namespace of the lake.`, {
-      hint: 'Use letters, digits, underscores, dots and dashes, beginning with a letter, a digit or an underscore.',
-    })
-  }
-}
-
-/** RFC 9562 version 4 from 16 random bytes. */
-function uuid(bytes: Uint8Array): string {
-  const hex = Buffer.from(bytes).toString('hex')
-  const variant = ((parseInt(hex[16]!, 16) & 0x3) | 0x8).toString(16)
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20)}`
+  for (const name of [id.namespace, id.name]) checkName(name)
 }

@@ -1,6 +1,7 @@
 import { MillraceError } from '../base/errors.ts'
 import { avroType, decodeAvro, encodeAvro, perSchema, publicSchema } from './avro.ts'
 import type { AvroSchema, RecordReader } from './avro.ts'
+import { normalLocation } from './location.ts'
 import { markWide } from './manifest.ts'
 import type { ManifestEntry } from './manifest.ts'
 import type { Spec } from './partition.ts'
@@ -204,7 +205,7 @@ export function decodeManifestList(bytes: Buffer, path: string): ManifestFile[] 
       )
     }
     return {
-      path: m.manifest_path,
+      path: normalLocation(m.manifest_path),
       length: m.manifest_length,
       specId: m.partition_spec_id,
       sequenceNumber: m.sequence_number,

@@ -3,6 +3,7 @@ import { MillraceError, assert } from '../base/errors.ts'
 import { avroType, decodeAvro, encodeAvro, perSchema, publicSchema } from './avro.ts'
 import type { AvroSchema, RecordReader } from './avro.ts'
 import type { ColumnStats, DataFile } from './data-file.ts'
+import { normalLocation } from './location.ts'
 import type { Spec } from './partition.ts'
 import type { PrimitiveType, SchemaJson } from './schema.ts'
 import type { PartitionValue } from './transform.ts'
@@ -212,7 +213,7 @@ function decodeEntry(
     sequenceNumber: record.sequence_number ?? listed.sequenceNumber,
     fileSequenceNumber: record.file_sequence_number ?? listed.sequenceNumber,
     file: {
-      path: data.file_path,
+      path: normalLocation(data.file_path),
       records: data.record_count,
       bytes: data.file_size_in_bytes,
       // By position, not by name: names are mangled where Avro does not allow them.

@@ -1,6 +1,6 @@
 import { MillraceError } from '../base/errors.ts'
-import type { Disk } from '../storage/disk.ts'
 import { Cache } from './cache.ts'
+import { normalLocation } from './location.ts'
 import { decodeManifestList } from './manifest-list.ts'
 import type { ManifestFile } from './manifest-list.ts'
 import { decodeManifest } from './manifest.ts'
@@ -9,23 +9,24 @@ import { currentFields, currentSchema } from './metadata.ts'
 import type { SnapshotJson, TableMetadata } from './metadata.ts'
 import { resolveSpec } from './partition.ts'
 import type { Spec } from './partition.ts'
+import type { LakeStore } from './store.ts'
 
 /** Bytes of encoded metadata whose decoded form is kept; decoded it takes about twice as much memory. */
 const CACHE_BYTES_MAX = 16 * 1024 * 1024
 
 /** Reads manifests and manifest lists, which never change once written, through a bounded cache. One per lake. */
 export class Manifests {
-  readonly #disk: Disk
+  readonly #store: Pick<LakeStore, 'read'>
   readonly #lists = new Cache<readonly ManifestFile[]>(CACHE_BYTES_MAX / 4)
   readonly #entries = new Cache<readonly ManifestEntry[]>(CACHE_BYTES_MAX)
 
-  constructor(disk: Disk) {
-    this.#disk = disk
+  constructor(store: Pick<LakeStore, 'read'>) {
+    this.#store = store
   }
 
   /** The manifests of a snapshot, newest first. */
   async list(snapshot: SnapshotJson): Promise<readonly ManifestFile[]> {
-    const path = snapshot['manifest-list']
+    const path = normalLocation(snapshot['manifest-list'])
     const cached = this.#lists.get(path)
     if (cached) return cached
     const bytes = await this.#read(path)
@@ -47,7 +48,7 @@ export class Manifests {
 
   async #read(path: string): Promise<Buffer> {
     try {
-      return await this.#disk.readFile(path)
+      return await this.#store.read(path)
     } catch (error) {
       if (!(error instanceof MillraceError) || error.code !== 'not-found') throw error
       throw new MillraceError('corrupt', 'file-missing', `${path} is missing, and a snapshot refers to it.`, {
@@ -63,26 +64,26 @@ export class Manifests {
 export class TableView {
   readonly version: number
   readonly metadata: TableMetadata
-  readonly fields: ReturnType<typeof currentFields>
   readonly schemaId: number
-  readonly #specs: Map<number, Spec>
+  #fields: ReturnType<typeof currentFields> | undefined
+  #specs: Map<number, Spec>
 
   /** `previous` lends what has not changed since. */
   constructor(version: number, metadata: TableMetadata, previous?: TableView) {
     this.version = version
     this.metadata = metadata
     this.schemaId = currentSchema(metadata)['schema-id']
-    if (
-      previous &&
+    const same =
+      previous !== undefined &&
       previous.schemaId === this.schemaId &&
       previous.metadata['partition-specs'] === metadata['partition-specs']
-    ) {
-      this.fields = previous.fields
-      this.#specs = previous.#specs
-      return
-    }
-    this.fields = currentFields(metadata)
-    this.#specs = new Map(metadata['partition-specs'].map((json) => [json['spec-id'], resolveSpec(json, this.fields)]))
+    this.#fields = same ? previous.#fields : undefined
+    this.#specs = same ? previous.#specs : new Map()
+  }
+
+  /** Resolved when they are asked for: the catalog keeps tables of other engines whose types Millrace does not read. */
+  get fields(): ReturnType<typeof currentFields> {
+    return (this.#fields ??= currentFields(this.metadata))
   }
 
   get defaultSpec(): Spec {
@@ -90,12 +91,18 @@ export class TableView {
   }
 
   spec(id: number): Spec {
-    const spec = this.#specs.get(id)
-    if (spec) return spec
-    throw new MillraceError(
-      'corrupt',
-      'bad-metadata',
-      `The table at ${this.metadata.location} has no partition spec ${id}.`,
-    )
+    const known = this.#specs.get(id)
+    if (known) return known
+    const json = this.metadata['partition-specs'].find((spec) => spec['spec-id'] === id)
+    if (!json) {
+      throw new MillraceError(
+        'corrupt',
+        'bad-metadata',
+        `The table at ${this.metadata.location} has no partition spec ${id}.`,
+      )
+    }
+    const spec = resolveSpec(json, this.fields)
+    this.#specs.set(id, spec)
+    return spec
   }
 }

@@ -146,6 +146,16 @@ export function findSnapshot(metadata: TableMetadata, id: bigint): SnapshotJson 
   return metadata.snapshots?.find((snapshot) => snapshot['snapshot-id'] === id)
 }
 
+/** A snapshot and its ancestors that have not expired, newest first. */
+export function* lineOf(metadata: TableMetadata, id: bigint | undefined): Generator<Snapshot> {
+  const byId = new Map(metadata.snapshots?.map((snapshot) => [snapshot['snapshot-id'], snapshot]))
+  let at = id
+  for (let json = at && byId.get(at); json; json = at && byId.get(at)) {
+    yield toSnapshot(json)
+    at = json['parent-snapshot-id'] ?? undefined
+  }
+}
+
 /** A ref moved, or dropped with `id` undefined. Moving `main` is what readers see as a commit. */
 export function withRef(metadata: TableMetadata, ref: string, id: bigint | undefined, nowMs: number): TableMetadata {
   const { [ref]: _old, ...others } = metadata.refs ?? {}
@@ -158,6 +168,12 @@ export function withRef(metadata: TableMetadata, ref: string, id: bigint | undef
     'current-snapshot-id': id ?? -1n,
     'snapshot-log': id === undefined ? log : [...log, { 'timestamp-ms': nowMs, 'snapshot-id': id }],
   }
+}
+
+/** The log of main since its last expired entry: it must not tell of times it no longer knows (Iceberg spec). */
+export function logWithout(log: NonNullable<TableMetadata['snapshot-log']>, keep: ReadonlySet<bigint>): typeof log {
+  const gone = log.findLastIndex((entry) => !keep.has(entry['snapshot-id']))
+  return log.slice(gone + 1)
 }
 
 /** A snapshot as the rest of Millrace sees it. */

@@ -1,7 +1,6 @@
-import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { formatMs } from '../base/duration.ts'
-import type { Disk } from '../storage/disk.ts'
+import { normalLocation } from './location.ts'
 import { dataPaths, manifestsOf } from './reachable.ts'
 import { keptVersions } from './table.ts'
 import type { LakeTable } from './table.ts'
@@ -25,19 +24,20 @@ export async function removeOrphans(table: LakeTable, olderThanMs: number): Prom
       },
     )
   }
-  const { disk, clock, manifests } = table.context
+  const { store, clock, manifests } = table.context
   // Listed before the table is refreshed: what was committed since is then among the files needed.
   const before = clock.now() - olderThanMs
   const old: string[] = []
   for (const part of ['data', 'metadata'])
-    for await (const path of oldFiles(disk, join(table.location, part), before)) old.push(path)
+    for await (const { location, modifiedMs } of store.files(`${table.location}/${part}`))
+      if (modifiedMs < before) old.push(location)
   if (old.length === 0) return []
 
   await table.refresh()
   const { view } = table
   const snapshots = view.metadata.snapshots ?? []
   const lists = await manifestsOf(manifests, snapshots)
-  const needed = new Set([...snapshots.map((snapshot) => snapshot['manifest-list']), ...lists.keys()])
+  const needed = new Set([...snapshots.map((snapshot) => normalLocation(snapshot['manifest-list'])), ...lists.keys()])
   for await (const path of dataPaths(manifests, lists.values(), view, 'live')) needed.add(path)
   const kept = keptVersions(view.metadata) ?? view.version
   const isVersion = (path: string): boolean => {
@@ -45,15 +45,6 @@ export async function removeOrphans(table: LakeTable, olderThanMs: number): Prom
     return path.endsWith('/version-hint.text') || (version !== undefined && Number(version) >= view.version - kept)
   }
   const orphans = old.filter((path) => !needed.has(path) && !isVersion(path))
-  for (const path of orphans) await disk.remove(path)
+  for (const path of orphans) await store.remove(path)
   return orphans
-}
-
-async function* oldFiles(disk: Disk, directory: string, beforeMs: number): AsyncGenerator<string> {
-  for (const name of await disk.list(directory)) {
-    const path = join(directory, name)
-    const stat = await disk.stat(path)
-    if (stat?.directory) yield* oldFiles(disk, path, beforeMs)
-    else if (stat && stat.mtimeMs < beforeMs) yield path
-  }
 }

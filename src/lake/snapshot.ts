@@ -25,8 +25,12 @@ export interface Commit {
   readonly add: readonly DataFile[]
   /** Paths of live files. One that is not live in the parent fails the commit with `conflict` / `file-not-live`. */
   readonly remove: readonly string[]
-  /** Own keys, `millrace.*`. The lake adds Iceberg's counts and totals. */
-  readonly summary: Readonly<Record<string, string>>
+  /**
+   * Own keys, `millrace.*`. The lake adds Iceberg's counts and totals. As a function: of the snapshots that the commit comes to
+   * stand on, newest first, those that another process committed a moment ago among them. It is asked again when
+   * there are newer, and may throw, which ends the commit.
+   */
+  readonly summary: Readonly<Record<string, string>> | ((line: Iterable<Snapshot>) => Readonly<Record<string, string>>)
   /** Branch to commit to, `main` by default. A new branch begins at main's snapshot; main does not move. */
   readonly ref?: string
   /** The snapshot the ref must be at (null: none), else `conflict` / `moved`. Without it a lost race is rebased and retried. */

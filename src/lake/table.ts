@@ -1,9 +1,7 @@
-import { dirname, join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
-import { Semaphore, SerialQueue } from '../base/queue.ts'
+import { SerialQueue } from '../base/queue.ts'
 import type { Field, IdentifiedField } from '../project/columns.ts'
-import type { Disk } from '../storage/disk.ts'
 import { changesBetween } from './changes.ts'
 import type { Changes } from './changes.ts'
 import { moved, prepareCommit } from './commit.ts'
@@ -11,16 +9,27 @@ import type { DataFile } from './data-file.ts'
 import { evolveFields } from './evolution.ts'
 import { bindFilter, mayMatchFile, mayMatchManifest } from './filter.ts'
 import type { FileFilter } from './filter.ts'
+import { normalLocation } from './location.ts'
 import { liveFiles } from './manifest-list.ts'
 import { TableView } from './manifests.ts'
 import type { Manifests } from './manifests.ts'
-import { PROPERTY, findSnapshot, parseMetadata, refId, serializeMetadata, toSnapshot, withRef } from './metadata.ts'
+import {
+  PROPERTY,
+  findSnapshot,
+  lineOf,
+  parseMetadata,
+  refId,
+  serializeMetadata,
+  toSnapshot,
+  withRef,
+} from './metadata.ts'
 import type { SnapshotJson, TableMetadata } from './metadata.ts'
 import { partitionOf } from './partition.ts'
 import type { PartitionField } from './partition.ts'
 import { jsonFieldIds, schemaToJson } from './schema.ts'
 import type { Commit, Snapshot } from './snapshot.ts'
-import type { NewFile, Versions } from './versions.ts'
+import type { LakeStore, LocalFiles, NewFile } from './store.ts'
+import type { Versions } from './versions.ts'
 
 export type { Commit, Snapshot } from './snapshot.ts'
 
@@ -31,7 +40,7 @@ export interface TableId {
 
 /** What tables share: the effects, and the cache of manifests. */
 export interface TableContext {
-  readonly disk: Disk
+  readonly store: LakeStore
   readonly clock: Clock
   readonly manifests: Manifests
   readonly randomBytes: (count: number) => Uint8Array
@@ -47,7 +56,6 @@ export interface Transaction {
 
 const ATTEMPTS_MAX = 100
 const BACKOFF_MS_MAX = 100
-const FSYNCS_AT_ONCE = 16
 const KEPT_VERSIONS = 20
 
 /**
@@ -95,6 +103,16 @@ export class LakeTable {
     return this.#versions.path(this.#view.version)
   }
 
+  /** Where its files are read and written on this machine. */
+  get local(): LocalFiles {
+    return this.context.store.local
+  }
+
+  /** Whether a data file is still there. */
+  holds({ path }: Pick<DataFile, 'path'>): Promise<boolean> {
+    return this.context.store.exists(path)
+  }
+
   /** Branches and tags with the snapshots they are at. */
   get refs(): Readonly<Record<string, bigint>> {
     const { refs = {} } = this.#view.metadata
@@ -128,14 +146,8 @@ export class LakeTable {
 
   /** The ref's snapshot and its ancestors that have not expired, oldest first. */
   history(ref = 'main'): Snapshot[] {
-    const history: Snapshot[] = []
-    const byId = new Map(this.#view.metadata.snapshots?.map((snapshot) => [snapshot['snapshot-id'], snapshot]))
-    let at = refId(this.#view.metadata, ref)
-    for (let json = at && byId.get(at); json; json = at && byId.get(at)) {
-      history.push(toSnapshot(json))
-      at = json['parent-snapshot-id'] ?? undefined
-    }
-    return history.reverse()
+    const { metadata } = this.#view
+    return [...lineOf(metadata, refId(metadata, ref))].reverse()
   }
 
   /**
@@ -179,7 +191,7 @@ export class LakeTable {
     let snapshot: SnapshotJson | undefined
     await this.transact(
       async (view) => {
-        const { disk: _disk, clock, ...effects } = this.context
+        const { store: _store, clock, ...effects } = this.context
         const context = { ...effects, directory: this.#versions.directory, snapshotId, nowMs: clock.now() }
         const prepared = await prepareCommit(view, change, context)
         snapshot = prepared.snapshot
@@ -190,10 +202,9 @@ export class LakeTable {
     return toSnapshot(snapshot!)
   }
 
-  /** Fsyncs files ahead of their commit, which then is quicker. */
+  /** Makes files durable ahead of their commit, which then is quicker. */
   async syncAhead(files: readonly DataFile[]): Promise<DataFile[]> {
-    const gate = new Semaphore(FSYNCS_AT_ONCE)
-    await Promise.all(files.map(({ path }) => gate.run(() => this.context.disk.syncFile(path))))
+    await this.#syncData(files)
     return files.map((file) => ({ ...file, synced: true }))
   }
 
@@ -335,19 +346,9 @@ export class LakeTable {
     }
   }
 
-  async #syncData(files: readonly DataFile[]): Promise<void> {
-    const { disk } = this.context
-    const gate = new Semaphore(FSYNCS_AT_ONCE)
-    await this.syncAhead(files.filter((file) => file.synced !== true))
-    // Partition directories are new as well: their names, up to the table's own directory, must last too.
-    const directories = new Set<string>()
-    for (const { path } of files) {
-      for (let at = dirname(path); !directories.has(at); at = dirname(at)) {
-        directories.add(at)
-        if (at === this.location || !at.startsWith(join(this.location, '/'))) break
-      }
-    }
-    await Promise.all([...directories].map((directory) => gate.run(() => disk.syncDirectory(directory))))
+  #syncData(files: readonly DataFile[]): Promise<void> {
+    const paths = files.filter((file) => file.synced !== true).map((file) => file.path)
+    return this.local.sync(paths, this.location)
   }
 }
 
@@ -355,7 +356,7 @@ export class LakeTable {
 export async function readView(versions: Versions, version: number, location: string): Promise<TableView> {
   const path = versions.path(version)
   const metadata = parseMetadata((await versions.read(version)).toString('utf8'), path)
-  const recorded = metadata.location.replace(/^file:(\/\/)?/, '').replace(/\/$/, '')
+  const recorded = normalLocation(metadata.location).replace(/\/$/, '')
   if (recorded !== location) {
     throw new MillraceError(
       'invalid',

@@ -1,4 +1,4 @@
-/** A stream's durable log: the port. Adapters: `local/` (segment files); conformance suite: test/log/conformance.ts. */
+/** A stream's durable log: the port. Adapters: `local/` (segment files), `kafka/` (topics); conformance suite: test/log/conformance.ts. */
 export interface StreamLog {
   readonly stream: string
   readonly partitions: readonly PartitionLog[]
@@ -8,12 +8,15 @@ export interface StreamLog {
   close(): Promise<void>
 }
 
-/** One ordered slice of a stream. Offsets number its records from 0, without gaps. */
+/**
+ * One ordered slice of a stream. Offsets number its records. The embedded log counts from 0 without gaps; on Kafka offsets begin where
+ * the topic does, and skip what is no record (transaction markers, what compaction removed): frames tell.
+ */
 export interface PartitionLog {
   readonly partition: number
   /** First offset still kept. */
   readonly start: number
-  /** Offset of the next record to be acknowledged. */
+  /** Offset after the last record that is acknowledged, by this process or, as far as it knows, by others. Never goes back. */
   readonly end: number
   /** Offset up to which the lake has committed; `start` until told. */
   readonly checkpoint: number
@@ -33,19 +36,24 @@ export interface PartitionLog {
   append(batch: RecordBatch): Promise<Appended>
 
   /**
-   * Seals what is acknowledged and returns the sealed segments that cover [from, end), oldest first. The first may begin
-   * before `from`. Errors as `segments`.
+   * Sealed segments with the records from `from` on, oldest first, each beginning where the one before ends; the first may begin before
+   * `from`. They reach to `end`, or where records come from elsewhere as far as they are here: then call again, also when there
+   * are none yet. What lies below `from` need not be kept any longer, unless held. Errors as `segments`.
    */
   take(from: number): Promise<Segment[]>
 
   /**
-   * Sealed segments that hold records at or after `from`, oldest first; the unsealed rest is not among them.
+   * Segments that hold the records of [from, to), oldest first, for reading them again; `to` is the end if left out. The first may begin
+   * before `from`, the last end after `to`. A segment may be gone once the next one is asked for.
    *
    * Errors: `invalid`/`offset-gone` when retention has removed `from`; `corrupt`/`log-behind` when `from` lies beyond the end.
    */
-  segments(from: number): Segment[]
+  segments(from: number, to?: number): AsyncIterable<Segment>
 
-  /** The frames (appends) of a segment, in order: which lines of it are headers, when each arrived, its mark. */
+  /** Offset of the first record that arrived at `atMs` (ms since the epoch) or later; `end` for none. */
+  offsetAt(atMs: number): Promise<number>
+
+  /** The frames of a segment, in order, each with consecutive offsets: which lines of it are headers, when each arrived, its mark. */
   frames(segment: Segment): Promise<readonly Frame[]>
 
   /** The exact bytes, without the newline, of the records at these offsets, in the order asked. Errors: `invalid`/`not-in-segment`. */
@@ -53,6 +61,18 @@ export interface PartitionLog {
 
   /** Keeps the files of segments listed until now on disk, whatever compaction and retention do, until the returned function is called. */
   hold(): () => void
+
+  /** Finds out where the log begins and ends now, where other processes append and remove too. */
+  look(): Promise<void>
+
+  /**
+   * Begins to tell of records that come, and finds out which came meanwhile where other processes append: from here on
+   * they are processed from `offset`. Errors: `corrupt`/`log-behind` when it lies beyond the end.
+   */
+  follow(offset: number): Promise<void>
+
+  /** Another process goes on from here: what was read ahead is let go. */
+  leave(): Promise<void>
 
   /** Tells that the lake holds everything below `offset`. Going back is ignored. Errors: `corrupt`/`log-behind` beyond the end. */
   checkpointed(offset: number): void
@@ -85,12 +105,12 @@ export interface Appended {
   readonly repeated: boolean
 }
 
-/** A file of whole frames that will not change: NDJSON, headers among the records (docs/formats/log.md). Plain data. */
+/** A file of whole frames that will not change: NDJSON, headers among the records (docs/formats/log.md). Plain data. It may hold no record. */
 export interface Segment {
   readonly partition: number
   readonly path: string
   readonly compression: 'none' | 'zstd'
-  /** Offsets [from, to). */
+  /** Offsets [from, to), gaps included. */
   readonly from: number
   readonly to: number
   /** Size on disk. */
@@ -99,7 +119,7 @@ export interface Segment {
   readonly rawBytes: number
 }
 
-/** One append within a segment. */
+/** An append within a segment, or on Kafka what came together. */
 export interface Frame {
   /** Offset of its first record. */
   readonly offset: number

@@ -49,21 +49,25 @@ export function partitionOf(values: readonly unknown[], partitions: number): num
 }
 
 function partitionOfLine(line: string, keyColumns: readonly string[], partitions: number): number {
+  const values = keyValues(line, keyColumns)
+  return values === undefined ? 0 : partitionOf(values, partitions)
+}
+
+/** Values of the key columns; undefined for a line that is not a JSON object. */
+export function keyValues(line: string, keyColumns: readonly string[]): unknown[] | undefined {
   let value: unknown
   try {
     value = JSON.parse(line)
   } catch {
-    return 0
+    return undefined
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 0
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
   const row = value as Record<string, unknown>
-  return partitionOf(
-    keyColumns.map((column) => (Object.hasOwn(row, column) ? row[column] : undefined)),
-    partitions,
-  )
+  return keyColumns.map((column) => (Object.hasOwn(row, column) ? row[column] : undefined))
 }
 
-function keyText(value: unknown): string {
+/** A value as partitions are chosen by it. */
+export function keyText(value: unknown): string {
   if (value === undefined || value === null) return ''
   if (typeof value === 'object') return JSON.stringify(value)
   const text = typeof value === 'string' ? value : JSON.stringify(value)

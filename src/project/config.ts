@@ -1,3 +1,5 @@
+import type { Target } from './target.ts'
+
 /** Options of a project, in `millrace.config.ts`. Sizes in bytes; times in words ('1 second'). */
 export interface Config {
   /** The project's name: the lake namespace. Default: the folder's name. */
@@ -46,6 +48,8 @@ export interface Config {
     /** Size compaction aims for, in bytes. Default 128 MiB. */
     targetFileSize?: number
   }
+  /** What the project can run on beside this machine alone, by name: `millrace start --target prod`. */
+  targets?: Readonly<Record<string, Target>>
 }
 
 export function defineConfig(config: Config): Config {

@@ -11,6 +11,7 @@ import { checkInputsOf, inputsOf } from './inputs.ts'
 import type { Place } from './place.ts'
 import { type FileFormat, SOURCE_OPTIONS, type Source } from './source.ts'
 import { type PartitionBy, STREAM_OPTIONS, type Stream } from './stream.ts'
+import type { SqlTemplate } from './sql.ts'
 import { TABLE_OPTIONS, type Table } from './table.ts'
 import { checkTransform } from './transform-rules.ts'
 import { checkWindow } from './window-rules.ts'
@@ -202,6 +203,7 @@ function checkTable(table: Table, local: Reporter): void {
       'Refer to a dataset by the variable that declares it; for a text value use sql.literal().',
     )
   }
+  checkOverrides(table, local)
   if (table.transform) checkTransform(table, table.transform, local)
   const { materialization } = table
   checkWindow(table, local)
@@ -216,6 +218,26 @@ function checkTable(table: Table, local: Reporter): void {
   }
   checkLayout(table, own, local)
   for (const check of table.checks) checkCheck(check, table, own, local)
+}
+
+/** Who reads what does not depend on the engine. */
+function checkOverrides({ sql, overrides }: Table, local: Reporter): void {
+  if (!overrides) return
+  const read = (template: SqlTemplate) =>
+    [...new Set(template.references.map(({ dataset, reach }) => JSON.stringify([dataset.name, reach])))].sort().join()
+  if (overrides.spark.parameters.length > 0)
+    local.report(
+      'bad-sql-part',
+      `sql for spark has \${'${overrides.spark.parameters[0]}'}; only endpoints have parameters.`,
+      'Refer to a dataset by the variable that declares it; for a text value use sql.literal().',
+    )
+  if (read(sql) === read(overrides.spark)) return
+  const names = (template: SqlTemplate) => template.datasets.map(({ name }) => name).join(', ') || 'nothing'
+  local.report(
+    'sql-references',
+    `sql reads ${names(sql)} by default, and ${names(overrides.spark)} for spark.`,
+    'Let both read the same datasets, each within the same reach: what makes the table due does not depend on the engine.',
+  )
 }
 
 /** What a table's partitioning says about its columns: the declared ones, or those its query turns out to return. */

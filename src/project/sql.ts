@@ -81,6 +81,22 @@ export class SqlTemplate {
   }
 }
 
+/** What runs a project's SQL: DuckDB embedded, Spark in a cluster. */
+export type EngineName = 'duckdb' | 'spark'
+
+/** A query, or one with what another engine is to run in its place where the two do not mean the same by it. */
+export type SqlChoice = SqlTemplate | { readonly default: SqlTemplate; readonly spark: SqlTemplate }
+
+/** The template for all engines, and those for some alone. Throws as `templateOf`. */
+export function choiceOf(
+  value: unknown,
+  what: string,
+): { readonly sql: SqlTemplate; readonly overrides?: { readonly spark: SqlTemplate } } {
+  if (typeof value !== 'object' || value === null || !('default' in value)) return { sql: templateOf(value, what) }
+  const { default: sql, spark } = value as { default: unknown; spark?: unknown }
+  return { sql: templateOf(sql, what), overrides: { spark: templateOf(spark, `${what}, spark`) } }
+}
+
 /** The value, if it is a template. Throws `invalid`/`not-sql`: a text would have no dependencies. */
 export function templateOf(value: unknown, what: string): SqlTemplate {
   if (typeof value === 'object' && value !== null && 'strings' in value && 'parts' in value) return value as SqlTemplate

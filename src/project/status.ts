@@ -20,8 +20,8 @@ export interface DatasetStatus {
   quarantined: number
   /** Whether it has a quarantine: rows that do not fit, or that its function fails for, are kept there. */
   refuses: boolean
-  /** Acknowledged records not yet in a published snapshot (streams), or input snapshots not yet derived (tables). */
-  lag: number
+  /** Acknowledged records not yet in a published snapshot (streams), or input snapshots not yet derived (tables). Null where the answering process does not see the log. */
+  lag: number | null
   /** Age of the newest published data in milliseconds; null when there is none. */
   freshness_ms: number | null
   /** Event time up to which all that is on time has come, ISO 8601 UTC; null without an event time, or before the first event. */

@@ -2,7 +2,7 @@ import { DECLARED } from './dataset.ts'
 import type { Check } from './check.ts'
 import { type Columns, type Field, fieldsOf } from './columns.ts'
 import { type Place, callerPlace } from './place.ts'
-import { type SqlTemplate, templateOf } from './sql.ts'
+import { type EngineName, type SqlChoice, type SqlTemplate, choiceOf } from './sql.ts'
 import type { PartitionBy } from './stream.ts'
 import type { Transform } from './transform.ts'
 import type { Duration } from '../base/duration.ts'
@@ -12,8 +12,8 @@ export const INTERVAL_UNITS = ['minute', 'hour', 'day', 'week', 'month', 'year']
 export type IntervalUnit = (typeof INTERVAL_UNITS)[number]
 
 interface TableBase {
-  /** A query over datasets. */
-  sql: SqlTemplate
+  /** A query over datasets. Where engines do not mean the same by it: `{ default, spark }`, over the same datasets. */
+  sql: SqlChoice
   /** Promised columns; without them the query's own are taken. */
   columns?: Columns
   checks?: readonly Check[]
@@ -99,6 +99,8 @@ export interface Table {
   readonly name: string
   readonly materialization: Materialization
   readonly sql: SqlTemplate
+  /** What an engine runs in place of `sql`. */
+  readonly overrides?: { readonly spark: SqlTemplate }
   /** The functions that make rows of those that `sql` selects. */
   readonly transform?: Transform
   readonly fields: readonly Field[] | undefined
@@ -122,7 +124,7 @@ export function table(name: string, options: TableOptions): Table {
     kind: 'table',
     name,
     materialization: materializationOf(options),
-    sql: templateOf(options.sql, `table '${name}'`),
+    ...choiceOf(options.sql, `table '${name}'`),
     fields: options.columns === undefined ? undefined : fieldsOf(options.columns),
     acceptLate: 'acceptLate' in options ? options.acceptLate : undefined,
     partitionBy:
@@ -136,6 +138,11 @@ export function table(name: string, options: TableOptions): Table {
     place: callerPlace(),
     stray: strayOptions(options),
   }
+}
+
+/** The query of a table as an engine is to run it. */
+export function queryFor({ sql, overrides }: Table, engine: EngineName): SqlTemplate {
+  return engine === 'spark' && overrides ? overrides.spark : sql
 }
 
 /** What a table of a query may be told, by how it is kept; the rest goes with each. */

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { durationMs, formatMs } from '../base/duration.ts'
-import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
+import { quoteLiteral } from '../base/identifier.ts'
+import { type Dialect, asTimestamp } from '../engine/dialect.ts'
+import { DUCKDB } from '../engine/duckdb/dialect.ts'
 import { type Check, type DatasetCheck, type Severity, checkName } from '../project/check.ts'
 import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
@@ -13,6 +15,8 @@ export interface Audit {
 }
 
 export interface AuditContext {
+  /** Of the engine that runs the audits. */
+  readonly dialect: Dialect
   /** The relation under audit. */
   readonly self: string
   readonly fields: readonly Field[]
@@ -36,18 +40,19 @@ export function auditsOf(dataset: Dataset, context: AuditContext): Audit[] {
 /** Changes when, and only when, the audits of a dataset may give other results; undefined when it has none. */
 export function checksFingerprint(dataset: Dataset): string | undefined {
   const audits = auditsOf(dataset, {
+    dialect: DUCKDB,
     self: 'this',
     fields: dataset.fields ?? [],
     time: 'time',
     nowMs: 0,
-    relation: (other) => quoteIdentifier(other.name),
+    relation: (other) => DUCKDB.identifier(other.name),
   })
   if (audits.length === 0) return undefined
   return createHash('sha256').update(JSON.stringify(audits)).digest('hex').slice(0, 16)
 }
 
-function notNull(column: string, { self }: AuditContext): Audit {
-  const count = `count(*) FILTER (WHERE ${quoteIdentifier(column)} IS NULL)`
+function notNull(column: string, { self, dialect }: AuditContext): Audit {
+  const count = `count(*) FILTER (WHERE ${dialect.identifier(column)} IS NULL)`
   return {
     check: `not_null(${column})`,
     severity: 'block',
@@ -56,7 +61,9 @@ function notNull(column: string, { self }: AuditContext): Audit {
 }
 
 function auditSql(check: DatasetCheck, context: AuditContext): string {
-  const { self } = context
+  const { self, dialect } = context
+  const quote = dialect.identifier
+  const asText = (value: string) => `CAST(${value} AS ${dialect.type({ kind: 'string' })})`
   switch (check.rule) {
     case 'rowCount': {
       const bounds = [
@@ -66,16 +73,16 @@ function auditSql(check: DatasetCheck, context: AuditContext): string {
       return `SELECT ${bounds.join(' AND ') || 'true'} AS passed, count(*) || ' rows, expected ${check.min ?? 0} to ${check.max ?? '∞'}' AS message FROM ${self}`
     }
     case 'nullFraction': {
-      const share = `coalesce(count(*) FILTER (WHERE ${quoteIdentifier(check.column)} IS NULL) / nullif(count(*), 0)::DOUBLE, 0)`
+      const share = `coalesce(count(*) FILTER (WHERE ${quote(check.column)} IS NULL) / CAST(nullif(count(*), 0) AS DOUBLE), 0)`
       return `SELECT ${share} <= ${check.max} AS passed, round(100 * ${share}, 2) || ' % of ${escape(check.column)} is null, at most ${check.max * 100} % allowed' AS message FROM ${self}`
     }
     case 'unique': {
-      const columns = check.columns.map(quoteIdentifier).join(', ')
-      const example = `'(' || concat_ws(', ', ${check.columns.map((c) => `coalesce(${quoteIdentifier(c)}::VARCHAR, 'null')`).join(', ')}) || ')'`
+      const columns = check.columns.map(quote).join(', ')
+      const example = `'(' || concat_ws(', ', ${check.columns.map((c) => `coalesce(${asText(quote(c))}, 'null')`).join(', ')}) || ')'`
       return `SELECT count(*) = 0 AS passed, CASE WHEN count(*) = 0 THEN 'no repeated keys' ELSE count(*) || ' repeated keys, such as ' || any_value(example) END AS message FROM (SELECT ${example} AS example FROM ${self} GROUP BY ${columns} HAVING count(*) > 1)`
     }
     case 'sumEquals': {
-      const mine = `coalesce((SELECT sum(${quoteIdentifier(check.column)}) FROM ${self}), 0)`
+      const mine = `coalesce((SELECT sum(${quote(check.column)}) FROM ${self}), 0)`
       const where = check.where
         ? ` WHERE ${check.where.render({ dataset: context.relation, parameter: quoteLiteral })}`
         : ''
@@ -85,13 +92,13 @@ function auditSql(check: DatasetCheck, context: AuditContext): string {
     case 'freshness': {
       if (context.time === undefined)
         return `SELECT true AS passed, 'no time column; freshness is that of the commit' AS message`
-      const newest = `epoch_ms(max(${quoteIdentifier(context.time)})::TIMESTAMP)`
+      const newest = dialect.epochMs(asTimestamp(dialect, `max(${quote(context.time)})`))
       const within = durationMs(check.within, 'freshness')
-      return `SELECT coalesce(${context.nowMs} - ${newest} <= ${within}, false) AS passed, coalesce('newest is ' || max(${quoteIdentifier(context.time)}) || ', allowed age ${formatMs(within)}', 'no rows') AS message FROM ${self}`
+      return `SELECT coalesce(${context.nowMs} - ${newest} <= ${within}, false) AS passed, coalesce('newest is ' || max(${quote(context.time)}) || ', allowed age ${formatMs(within)}', 'no rows') AS message FROM ${self}`
     }
     case 'sql': {
       const query = `WITH this AS (SELECT * FROM ${self}) ${check.sql.render({ dataset: context.relation, parameter: quoteLiteral })}`
-      return `SELECT count(*) = 0 AS passed, CASE WHEN count(*) = 0 THEN 'no offending rows' ELSE count(*) || ' offending rows, such as ' || any_value(offender::VARCHAR) END AS message FROM (${query}) AS offender`
+      return `SELECT count(*) = 0 AS passed, CASE WHEN count(*) = 0 THEN 'no offending rows' ELSE count(*) || ' offending rows, such as ' || any_value(${dialect.rowText('offender')}) END AS message FROM (${query}) AS offender`
     }
   }
 }

@@ -1,12 +1,12 @@
 import { messageOf } from '../base/errors.ts'
-import type { Database } from '../engine/duckdb/database.ts'
 import { checkInputsOf } from '../project/project.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { type AuditContext, auditsOf } from '../quality/audit.ts'
+import type { EngineStep } from './engine.ts'
 import type { AuditResult } from './record.ts'
 
-export interface AuditRun extends Omit<AuditContext, 'relation'> {
-  readonly database: Database
+export interface AuditRun extends Omit<AuditContext, 'relation' | 'dialect'> {
+  readonly engine: EngineStep
   relation(dataset: Dataset): Promise<string>
 }
 
@@ -14,15 +14,31 @@ export interface AuditRun extends Omit<AuditContext, 'relation'> {
 export async function runAudits(dataset: Dataset, run: AuditRun): Promise<AuditResult[]> {
   const relations = new Map<Dataset, string>([[dataset, run.self]])
   for (const other of checkInputsOf(dataset)) relations.set(other, await run.relation(other))
-  const audits = auditsOf(dataset, { ...run, relation: (other) => relations.get(other)! })
+  const audits = auditsOf(dataset, {
+    ...run,
+    dialect: run.engine.dialect,
+    relation: (other) => relations.get(other)!,
+  })
   return Promise.all(
     audits.map(async ({ check, severity, sql }): Promise<AuditResult> => {
       try {
-        const [row] = await run.database.rows(sql)
+        const [row] = await run.engine.rows(sql)
         return { check, severity, passed: row?.passed === true, message: String(row?.message ?? '') }
       } catch (error) {
         return { check, severity, passed: false, message: `could not be evaluated: ${messageOf(error)}` }
       }
     }),
+  )
+}
+
+/** Whether a dataset has checks that run over what is committed. */
+export function hasAudits(dataset: Dataset): boolean {
+  return dataset.checks.some((check) => check.on === 'dataset')
+}
+
+/** Whether dataset checks hold a stream's snapshots back. */
+export function isAudited(dataset: Dataset): boolean {
+  return (
+    dataset.kind === 'stream' && dataset.checks.some((check) => check.on === 'dataset' && check.severity === 'block')
   )
 }

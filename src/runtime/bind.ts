@@ -4,6 +4,8 @@ import { closest } from '../base/suggest.ts'
 import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import { describe } from '../engine/duckdb/describe.ts'
+import type { Dialect } from '../engine/dialect.ts'
+import { DUCKDB } from '../engine/duckdb/dialect.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
 import type { Field } from '../project/columns.ts'
 import { offeredColumns, sameType, typeName } from '../project/columns.ts'
@@ -138,11 +140,11 @@ async function bindSessions(table: Table, database: Database, empty: (dataset: D
   const { by } = table.materialization as Extract<Table['materialization'], { kind: 'session' }>
   const input = sessionInput(table)
   const shape = { time: timeColumn(input)!, by, gapMs: 1 }
-  const numbered = `(${numberedSql(empty(input), shape)})`
+  const numbered = `(${numberedSql(DUCKDB, empty(input), shape)})`
   const whole = new Map(
     table.sql.datasets.filter((other) => other !== input).map((other) => [other.name, empty(other)]),
   )
-  const query = sessionQuery(table, whole, numbered, `(${sessionsSql(numbered, shape)})`, 'true')
+  const query = sessionQuery(DUCKDB, table, whole, numbered, `(${sessionsSql(DUCKDB, numbered, shape)})`, 'true')
   try {
     await describe(database, `SELECT * FROM ${query}`)
   } catch (cause) {
@@ -317,8 +319,9 @@ export function renderCheck(template: SqlTemplate, self: string, relation: (data
   return `WITH this AS (SELECT * FROM ${self}) ${template.render({ dataset: relation, parameter: quoteLiteral })}`
 }
 
-export function emptyRelation(fields: readonly Field[]): string {
-  return `(SELECT ${fields.map((field) => `NULL::${duckdbType(field.type)} AS ${quoteIdentifier(field.name)}`).join(', ')} WHERE false)`
+export function emptyRelation(fields: readonly Field[], { identifier, type }: Dialect = DUCKDB): string {
+  const columns = fields.map((field) => `CAST(NULL AS ${type(field.type)}) AS ${identifier(field.name)}`)
+  return `(SELECT ${columns.join(', ')} WHERE false)`
 }
 
 /** DuckDB looks for a table of its own, and suggests one of its catalog's; what is meant is a dataset. */
@@ -338,7 +341,7 @@ function patternHint({ message }: MillraceError): string | undefined {
 }
 
 /** Says where an error of a declaration stands. */
-function locate(error: unknown, about: Declaration, part?: string, project?: Project): MillraceError {
+export function locate(error: unknown, about: Declaration, part?: string, project?: Project): MillraceError {
   const known = asMillraceError(error)
   const place = about.place ? `${about.place.file}:${about.place.line}` : 'unknown place'
   return new MillraceError(
@@ -357,13 +360,17 @@ function locate(error: unknown, about: Declaration, part?: string, project?: Pro
   )
 }
 
+function overridesOf({ overrides }: Table): string[] {
+  return overrides ? [overrides.spark.toString()] : []
+}
+
 /** Changes when, and only when, the rows a declaration gives may change. */
 function fingerprint(dataset: Dataset, fields: readonly Field[]): string {
   const by = (d: Dataset) => quoteIdentifier(d.name)
   const parts =
     dataset.kind === 'stream'
       ? [compileGate(dataset, by).prepare('file', false), dataset.unique, dataset.ahead]
-      : [dataset.sql.toString(), dataset.materialization]
+      : [dataset.sql.toString(), dataset.materialization, ...overridesOf(dataset)]
   const shape = fields.map((field) => [field.name, typeName(field.type), field.nullable])
   return createHash('sha256')
     .update(JSON.stringify([parts, shape]))

@@ -11,6 +11,7 @@ import type { IdentifiedField } from '../project/columns.ts'
 import type { Disk } from '../storage/disk.ts'
 import { type ChangePosition, writePosition } from './change-position.ts'
 import { Comparisons, GONE } from './comparisons.ts'
+import { holding } from './warehouse.ts'
 
 export interface ChangeQuestion<T> {
   /** What rows are made into. */
@@ -64,7 +65,6 @@ interface ChangeFile {
  */
 export class ChangeFeed {
   readonly #database: Database
-  readonly #disk: Disk
   readonly #tableOf: (dataset: string) => LakeTable
   readonly #comparisons: Comparisons
 
@@ -75,7 +75,6 @@ export class ChangeFeed {
     tableOf(dataset: string): LakeTable
   }) {
     this.#database = options.database
-    this.#disk = options.disk
     this.#tableOf = (dataset) => options.tableOf(dataset)
     this.#comparisons = new Comparisons({ ...options, directory: join(options.temporary, 'changes') })
   }
@@ -101,7 +100,7 @@ export class ChangeFeed {
       return await this.#read(table, step, question)
     } catch (error) {
       // Files go with the last snapshot that needs them.
-      if (await this.#areGone(step.files)) return 'lost'
+      if (await areGone(table, step.files)) return 'lost'
       throw error
     }
   }
@@ -128,10 +127,13 @@ export class ChangeFeed {
       const skip = Math.max(0, from - first)
       if (skip < file.records) {
         const room = question.rowsMax - rows.length
-        const query = fileQuery(table, file, skip, { ...question, rowsMax: room })
-        const found = await takeRows(this.#database, query, positioned(question.form), (row) => {
-          bytes += row.bytes
-          return bytes >= question.bytesMax
+        const found = await holding(table, async (hold) => {
+          await hold.add([file])
+          const query = fileQuery(table, file, skip, { ...question, rowsMax: room })
+          return takeRows(this.#database, query, positioned(question.form), (row) => {
+            bytes += row.bytes
+            return bytes >= question.bytesMax
+          })
         })
         for (const { index, removed, row } of found)
           rows.push({ removed, row, after: writePosition(at(first + index + 1)) })
@@ -142,11 +144,11 @@ export class ChangeFeed {
     }
     return { snapshot: to, rows, next: { done: to } }
   }
+}
 
-  async #areGone({ added, removed }: Changes): Promise<boolean> {
-    for (const { path } of [...added, ...removed]) if ((await this.#disk.stat(path)) === undefined) return true
-    return false
-  }
+async function areGone(table: LakeTable, { added, removed }: Changes): Promise<boolean> {
+  for (const file of [...added, ...removed]) if (!(await table.holds(file))) return true
+  return false
 }
 
 /** The change that comes after a position, or that it is in. */
@@ -179,7 +181,7 @@ function successor(published: readonly bigint[], done: bigint): bigint | undefin
 /** Rows of one file from some row on, in their order: the row's number, whether it is gone, and the columns asked for. */
 function fileQuery<T>(table: LakeTable, file: ChangeFile, skip: number, question: ChangeQuestion<T>) {
   const fields = file.compared ? [...table.fields, GONE] : table.fields
-  const relation = `${parquetRelation([file.path], fields).slice(0, -1)}, file_row_number = true)`
+  const relation = `${parquetRelation([table.local.pathOf(file.path)], fields).slice(0, -1)}, file_row_number = true)`
   // As in `…/rows`: json is text in the lake, and a value in an answer.
   const columns = (question.columns ?? table.fields).map(({ name, type }) => {
     const column = quoteIdentifier(name)

@@ -6,7 +6,7 @@ import type { Changes } from '../lake/changes.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { IdentifiedField } from '../project/columns.ts'
 import type { Disk } from '../storage/disk.ts'
-import { relationOf } from './warehouse.ts'
+import { holding, relationOf } from './warehouse.ts'
 
 /** Marks rows that are gone. The name is none that a column can have. */
 export const GONE: IdentifiedField = { id: 2 ** 30, name: '#gone', type: { kind: 'boolean' }, nullable: false }
@@ -86,10 +86,16 @@ export class Comparisons {
 
   async #compare(table: LakeTable, { added, removed }: Changes): Promise<ComparedFile | undefined> {
     await this.#disk.makeDirectory(this.#directory)
+    return holding(table, async (hold) => {
+      const [after, before] = [await relationOf(table, added, hold), await relationOf(table, removed, hold)]
+      return this.#difference(table, after, before)
+    })
+  }
+
+  async #difference(table: LakeTable, after: string, before: string): Promise<ComparedFile | undefined> {
     const columns = table.fields.map((field) => quoteIdentifier(field.name)).join(', ')
-    const side = (files: Changes['added'], count: number) =>
-      `SELECT ${columns}, ${count} AS "#n" FROM ${relationOf(table, files)}`
-    const counted = `SELECT ${columns}, sum("#n")::BIGINT AS "#n" FROM (${side(added, 1)} UNION ALL ${side(removed, -1)}) GROUP BY ${columns} HAVING sum("#n") <> 0`
+    const side = (rows: string, count: number) => `SELECT ${columns}, ${count} AS "#n" FROM ${rows}`
+    const counted = `SELECT ${columns}, sum("#n")::BIGINT AS "#n" FROM (${side(after, 1)} UNION ALL ${side(before, -1)}) GROUP BY ${columns} HAVING sum("#n") <> 0`
     const each = `SELECT ${columns}, "#n" < 0 AS ${quoteIdentifier(GONE.name)}, unnest(range(abs("#n"))) AS "#copy" FROM (${counted})`
     const [file] = await this.#database.use((connection) =>
       copyToParquet(

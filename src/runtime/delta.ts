@@ -1,6 +1,6 @@
-import type { Database } from '../engine/duckdb/database.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { SqlTemplate } from '../project/sql.ts'
+import type { EngineStep } from './engine.ts'
 import type { InputChanges, Pins } from './inputs.ts'
 
 /** Files to read of each input. */
@@ -15,7 +15,7 @@ export type FilesOf = ReadonlyMap<string, readonly DataFile[]>
  * second with the old of the first, and so on.
  */
 export async function deltaReadings(
-  database: Database,
+  engine: EngineStep,
   sql: SqlTemplate,
   pins: Pins,
   changes: InputChanges,
@@ -31,7 +31,7 @@ export async function deltaReadings(
       ),
     ),
   )
-  const shape = await shapeOf(database, await render(all))
+  const shape = await engine.shapeOf(await render(all))
   if (shape === 'by row') return [added]
   if (shape !== 'joined') return undefined
   const old = new Map([...all].map(([name, files]) => [name, without(files, added.get(name)!)]))
@@ -47,39 +47,3 @@ function without(files: readonly DataFile[], gone: readonly DataFile[]): DataFil
   const paths = new Set(gone.map(({ path }) => path))
   return files.filter(({ path }) => !paths.has(path))
 }
-
-/** Whether a query's plan treats each row by itself, or joins rows besides; undefined when it does anything else. */
-export async function shapeOf(database: Database, sql: string): Promise<'by row' | 'joined' | undefined> {
-  const [row] = await database.rows(`EXPLAIN (FORMAT json) ${sql}`)
-  const operators = (JSON.parse(String(row!.explain_value)) as PlanNode[]).flatMap(operatorsOf)
-  const isJoin = ({ name, extra_info: info }: PlanNode) =>
-    name === 'CROSS_PRODUCT' || (JOINS.has(name) && info?.['Join Type'] === 'INNER')
-  const others = operators.filter((operator) => !isJoin(operator)).map(({ name }) => name)
-  if (operators.length === 0 || others.some((name) => !ROW_OPERATORS.has(name))) return undefined
-  if (others.length === operators.length) return 'by row'
-  // Rows of one branch do not multiply with those of the other.
-  return others.includes('UNION') ? undefined : 'joined'
-}
-
-interface PlanNode {
-  readonly name: string
-  readonly children: readonly PlanNode[]
-  readonly extra_info?: Readonly<Record<string, unknown>>
-}
-
-function operatorsOf(node: PlanNode): PlanNode[] {
-  return [{ ...node, name: node.name.trim() }, ...node.children.flatMap(operatorsOf)]
-}
-
-const ROW_OPERATORS = new Set([
-  'PROJECTION',
-  'FILTER',
-  'READ_PARQUET',
-  'UNNEST',
-  'INOUT_FUNCTION',
-  'EMPTY_RESULT',
-  'DUMMY_SCAN',
-  'UNION',
-])
-
-const JOINS = new Set(['HASH_JOIN', 'NESTED_LOOP_JOIN', 'BLOCKWISE_NL_JOIN', 'PIECEWISE_MERGE_JOIN', 'IE_JOIN'])

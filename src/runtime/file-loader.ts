@@ -11,6 +11,7 @@ import {
   scanFiles,
   supersededRanges,
 } from '../connectors/files.ts'
+import type { RecordBatch } from '../log/log.ts'
 import type { FilesSource } from '../project/source.ts'
 import type { Superseded } from './record.ts'
 import type { StreamRunner } from './stream-runner.ts'
@@ -40,6 +41,8 @@ export interface LoadReport {
 }
 
 export interface LoadOptions {
+  /** Makes records durable in a stream. */
+  append(stream: string, batch: RecordBatch): Promise<unknown>
   readonly projectDirectory: string
   readonly clock: Clock
   readonly signal?: AbortSignal
@@ -142,12 +145,13 @@ async function loadFile(
 /** A backlog over its bound slows loading down instead of failing it. */
 async function appendWhenRoom(
   runner: StreamRunner,
-  batch: Parameters<StreamRunner['append']>[0],
-  { clock, signal }: LoadOptions,
+  batch: RecordBatch,
+  { append, clock, signal }: LoadOptions,
 ): Promise<void> {
   for (;;) {
     try {
-      await runner.append(batch)
+      if (runner.failure) throw runner.failure
+      await append(runner.stream.name, batch)
       return
     } catch (error) {
       if (asMillraceError(error).code !== 'backlog-full' || signal?.aborted) throw error

@@ -1,5 +1,6 @@
 import { durationMs } from '../base/duration.ts'
 import { DAY_MS, type Unit, intervalEnd, intervalStart, sqlDate, sqlTimestamp } from '../base/interval.ts'
+import { type Dialect, asTimestamp } from '../engine/dialect.ts'
 import { WINDOW_END, WINDOW_OPEN, WINDOW_START } from '../project/event-time.ts'
 import type { Table } from '../project/table.ts'
 
@@ -15,14 +16,16 @@ export interface Frame {
   firstOf(timeMs: number): number
   /** Start of the first window that has not ended at a watermark. */
   openAt(watermarkMs: number): number
-  /** SQL: starts of the windows that a timestamp lies in, a row each. */
-  startsSql(time: string): string
+  /** Whether a window's rows tell that it is open. */
+  readonly marksOpen: boolean
+  /** SQL, for a select list: starts of the windows that a moment lies in, a row each. */
+  startsSql(dialect: Dialect, time: string): string
   /** SQL literal of a start. */
-  literal(startMs: number): string
+  literal(dialect: Dialect, startMs: number): string
   /** A start as the lake's filters take it. */
   text(startMs: number): string
   /** SQL: the columns a row gets for its window; `start` is an expression. With a watermark, ms, whether it is open. */
-  columnsSql(start: string, watermarkMs: number | undefined): string
+  columnsSql(dialect: Dialect, start: string, watermarkMs: number | undefined): string
 }
 
 /** The windows of a table; undefined when it has none, or sessions. */
@@ -41,10 +44,12 @@ function calendar(unit: Unit): Frame {
     endOf: (start) => intervalEnd(unit, start),
     firstOf: (time) => time - LONGEST_MS[unit],
     openAt: (watermark) => intervalStart(unit, watermark),
-    startsSql: (time) => `date_trunc('${unit}', ${time}::TIMESTAMP)::TIMESTAMP`,
-    literal: (ms) => `${isTimestamp ? 'TIMESTAMP' : 'DATE'} '${text(ms)}'`,
+    marksOpen: false,
+    startsSql: (dialect, time) => dialect.truncated(unit, asTimestamp(dialect, time)),
+    literal: (dialect, ms) => (isTimestamp ? dialect.timestamp(ms) : `DATE '${text(ms)}'`),
     text,
-    columnsSql: (start) => `(${start})::${isTimestamp ? 'TIMESTAMP' : 'DATE'} AS "${unit}"`,
+    columnsSql: (dialect, start) =>
+      `CAST(${start} AS ${dialect.type({ kind: isTimestamp ? 'timestamp' : 'date' })}) AS ${dialect.identifier(unit)}`,
   }
 }
 
@@ -59,32 +64,26 @@ const LONGEST_MS: Record<Unit, number> = {
 
 function sliding(sizeMs: number, everyMs: number, marksOpen: boolean): Frame {
   const overlap = Math.ceil(sizeMs / everyMs)
-  const last = (time: string) => `time_bucket(${milliseconds(everyMs)}, ${time}::TIMESTAMP, TIMESTAMP '1970-01-01')`
-  const literal = (ms: number) => `TIMESTAMP '${sqlTimestamp(ms)}'`
   return {
     column: WINDOW_START,
     endOf: (start) => start + sizeMs,
     firstOf: (time) => time - sizeMs,
     openAt: (watermark) => Math.floor((watermark - sizeMs) / everyMs) * everyMs + everyMs,
-    startsSql(time) {
-      if (overlap === 1) return last(time)
-      const starts = `generate_series(${last(time)} - ${milliseconds((overlap - 1) * everyMs)}, ${last(time)}, ${milliseconds(everyMs)})`
+    marksOpen,
+    startsSql(dialect, time) {
+      const at = asTimestamp(dialect, time)
+      const last = dialect.bucket(at, everyMs)
+      if (overlap === 1) return last
       // The earliest of them may end before the moment when the length is no multiple of the distance.
-      return sizeMs % everyMs === 0
-        ? `unnest(${starts})`
-        : `unnest(list_filter(${starts}, lambda s: s > ${time}::TIMESTAMP - ${milliseconds(sizeMs)}))`
+      const after = sizeMs % everyMs === 0 ? undefined : dialect.later(at, -sizeMs)
+      return dialect.eachTimestamp(dialect.later(last, -(overlap - 1) * everyMs), last, everyMs, after)
     },
-    literal,
+    literal: (dialect, ms) => dialect.timestamp(ms),
     text: sqlTimestamp,
-    columnsSql(start, watermarkMs) {
-      const end = `(${start}) + ${milliseconds(sizeMs)}`
-      const open = watermarkMs === undefined ? 'true' : `${end} > ${literal(watermarkMs)}`
+    columnsSql(dialect, start, watermarkMs) {
+      const end = dialect.later(`(${start})`, sizeMs)
+      const open = watermarkMs === undefined ? 'true' : `${end} > ${dialect.timestamp(watermarkMs)}`
       return `${start} AS ${WINDOW_START}, ${end} AS ${WINDOW_END}${marksOpen ? `, ${open} AS ${WINDOW_OPEN}` : ''}`
     },
   }
-}
-
-/** An interval of so many milliseconds, as SQL. */
-export function milliseconds(ms: number): string {
-  return `INTERVAL '${ms} milliseconds'`
 }

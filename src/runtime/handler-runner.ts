@@ -105,6 +105,8 @@ export class HandlerRunner {
         this.#calls = { ...this.#calls, failures: 0, error: undefined }
       } catch (error) {
         if (this.#stopping.signal.aborted) return
+        // Another process delivers too: the next turn goes on from where that one is.
+        if (asMillraceError(error).code === 'place-moved') this.#place = undefined
         this.#calls = { ...this.#calls, failures: this.#calls.failures + 1, error: asMillraceError(error) }
       }
     })

@@ -5,17 +5,32 @@ import type { HandlerPlace } from './handler-places.ts'
 import { type HandlerCalls, HandlerRunner, type HandlerRunnerOptions } from './handler-runner.ts'
 import { changesRows } from './warehouse.ts'
 
-/** The handlers of a project. */
+/** The handlers of a project that this process calls. */
 export class Handlers {
-  readonly runners: ReadonlyMap<string, HandlerRunner>
+  readonly #options: Omit<HandlerRunnerOptions, 'handler'>
+  readonly #runners = new Map<string, HandlerRunner>()
 
-  constructor(handlers: Iterable<Handler>, options: Omit<HandlerRunnerOptions, 'handler'>) {
-    this.runners = new Map([...handlers].map((handler) => [handler.name, new HandlerRunner({ ...options, handler })]))
+  constructor(options: Omit<HandlerRunnerOptions, 'handler'>) {
+    this.#options = options
   }
 
-  /** Reads how far each is. What goes wrong is theirs. */
-  async open(): Promise<void> {
-    await this.#all((runner) => runner.open())
+  get runners(): ReadonlyMap<string, HandlerRunner> {
+    return this.#runners
+  }
+
+  /** Becomes the one that calls a handler, and reads how far it is. What goes wrong is the handler's. */
+  async take(handler: Handler): Promise<HandlerRunner> {
+    const runner = new HandlerRunner({ ...this.#options, handler })
+    this.#runners.set(handler.name, runner)
+    await runner.open()
+    return runner
+  }
+
+  /** Leaves a handler to others: resolves when it is called no more. */
+  async give({ name }: Handler): Promise<void> {
+    const runner = this.#runners.get(name)
+    this.#runners.delete(name)
+    await runner?.stop()
   }
 
   start(): void {

@@ -1,11 +1,11 @@
 import { DAY_MS, sqlDate, sqlTimestamp } from '../base/interval.ts'
-import { quoteIdentifier } from '../base/identifier.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { timeColumn } from '../project/event-time.ts'
+import type { EngineStep } from './engine.ts'
 import type { StepRecord } from './record.ts'
-import { relationOf, rowsVersion } from './warehouse.ts'
+import { rowsVersion } from './warehouse.ts'
 
 /** A dataset at the snapshot a step reads. */
 export interface Pin {
@@ -50,24 +50,25 @@ export async function changesSince(pins: Pins, record: StepRecord): Promise<Inpu
 }
 
 /** The rows of an input, as a table expression. */
-export async function wholeRelation(pin: Pin): Promise<string> {
-  return relationOf(pin.table, pin.snapshot ? await pin.table.files(pin.snapshot) : [])
+export async function wholeRelation(engine: EngineStep, pin: Pin): Promise<string> {
+  return engine.relation(pin.table, pin.snapshot ? await pin.table.files(pin.snapshot) : [])
 }
 
 /** The rows of an input whose time lies in [fromMs, toMs), as a table expression over the files that may hold some. */
-export async function rangeRelation(pin: Pin, fromMs: number, toMs: number): Promise<string> {
+export async function rangeRelation(engine: EngineStep, pin: Pin, fromMs: number, toMs: number): Promise<string> {
   const time = timeColumn(pin.dataset)!
   const isDate = pin.table.fields.find((field) => field.name === time)!.type.kind === 'date'
-  const bound = isDate ? firstDate : sqlTimestamp
-  const bounds = [
-    ...(fromMs === -Infinity ? [] : [{ column: time, op: '>=', value: bound(fromMs) } as const]),
-    ...(toMs === Infinity ? [] : [{ column: time, op: '<', value: bound(toMs) } as const]),
+  const limits = [
+    ...(fromMs === -Infinity ? [] : [{ op: '>=', ms: fromMs } as const]),
+    ...(toMs === Infinity ? [] : [{ op: '<', ms: toMs } as const]),
   ]
+  const bounds = limits.map(({ op, ms }) => ({ column: time, op, value: isDate ? firstDate(ms) : sqlTimestamp(ms) }))
   const files = pin.snapshot ? await pin.table.files(pin.snapshot, bounds) : []
-  const relation = relationOf(pin.table, files)
+  const relation = await engine.relation(pin.table, files)
   if (bounds.length === 0) return relation
-  const type = isDate ? 'DATE' : 'TIMESTAMP'
-  const conditions = bounds.map(({ column, op, value }) => `${quoteIdentifier(column)} ${op} ${type} '${value}'`)
+  const { identifier, timestamp } = engine.dialect
+  const literal = (ms: number) => (isDate ? `DATE '${firstDate(ms)}'` : timestamp(ms))
+  const conditions = limits.map(({ op, ms }) => `${identifier(time)} ${op} ${literal(ms)}`)
   return `(SELECT * FROM ${relation} WHERE ${conditions.join(' AND ')})`
 }
 

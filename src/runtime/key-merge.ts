@@ -1,21 +1,20 @@
-import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
-import type { Database } from '../engine/duckdb/database.ts'
-import { duckdbType } from '../engine/duckdb/types.ts'
+import type { Dialect } from '../engine/dialect.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import type { Materialization, Table } from '../project/table.ts'
-import { shapeOf } from './delta.ts'
+import { castColumns } from './cast.ts'
+import type { EngineStep } from './engine.ts'
 import type { InputChanges } from './inputs.ts'
 import type { TableChange } from './table-runner.ts'
-import { relationOf } from './warehouse.ts'
+import { sameKey } from './session-sql.ts'
 
 export interface KeyMerge {
   readonly table: Table
   readonly keys: Extract<Materialization, { kind: 'key' }>
   readonly fields: readonly Field[]
   readonly lakeTable: LakeTable
-  readonly database: Database
+  readonly engine: EngineStep
   /** The published snapshot to merge into; undefined to compute all. */
   readonly main: Snapshot | undefined
   readonly changes: InputChanges | undefined
@@ -35,21 +34,23 @@ export async function mergeByKey(merge: KeyMerge): Promise<TableChange> {
   const fresh = await freshFiles(merge)
   if (!fresh) return { add: await merge.write(latest(merge, `(${await merge.render()})`)), remove: await merge.live() }
   const delta = `(${await merge.render(fresh)})`
-  const keys = merge.keys.columns.map(quoteIdentifier)
+  const { engine, lakeTable, keys } = merge
   const live = await merge.live()
   const touched = live.length === 0 ? [] : await filesWithKeys(merge, live, delta)
-  const own = merge.fields.map((field) => quoteIdentifier(field.name)).join(', ')
-  const rest = `(SELECT ${own} FROM ${relationOf(merge.lakeTable, touched)} AS old ${deltaJoin('SEMI', keys, delta)})`
-  const untouched = `SELECT ${own} FROM ${relationOf(merge.lakeTable, touched)} AS old ${deltaJoin('ANTI', keys, delta)}`
-  const winners = latest(merge, `(SELECT ${own} FROM ${delta} UNION ALL ${rest.slice(1, -1)})`)
+  const own = merge.fields.map((field) => engine.dialect.identifier(field.name)).join(', ')
+  const old = `SELECT ${own} FROM ${await engine.relation(lakeTable, touched)} AS old`
+  const join = (kind: 'SEMI' | 'ANTI') => deltaJoin(engine.dialect, kind, keys.columns, delta)
+  const untouched = `${old} ${join('ANTI')}`
+  const winners = latest(merge, `(SELECT ${own} FROM ${delta} AS fresh UNION ALL ${old} ${join('SEMI')})`)
   return {
     add: await merge.write(touched.length === 0 ? winners : `${untouched} UNION ALL (${winners})`),
     remove: touched,
   }
 }
 
-function deltaJoin(kind: 'SEMI' | 'ANTI', keys: readonly string[], delta: string): string {
-  return `${kind} JOIN (SELECT DISTINCT ${keys.join(', ')} FROM ${delta}) AS fresh ON ${keys.map((key) => `old.${key} IS NOT DISTINCT FROM fresh.${key}`).join(' AND ')}`
+function deltaJoin(dialect: Dialect, kind: 'SEMI' | 'ANTI', keys: readonly string[], delta: string): string {
+  const columns = keys.map(dialect.identifier).join(', ')
+  return `${kind} JOIN (SELECT DISTINCT ${columns} FROM ${delta} AS rows) AS fresh ON ${sameKey(dialect, 'old', 'fresh', keys)}`
 }
 
 /** New files per input, when the change can be merged; undefined when all must be recomputed. */
@@ -58,7 +59,7 @@ async function freshFiles({
   keys,
   main,
   changes,
-  database,
+  engine,
   render,
 }: KeyMerge): Promise<Map<string, readonly DataFile[]> | undefined> {
   // A deleted key leaves no version behind to compare a late row with, so deletions are decided over all rows.
@@ -67,40 +68,35 @@ async function freshFiles({
   if (changed.length !== 1 || changed[0]![1].removed.length > 0) return undefined
   if (table.sql.datasets.length !== 1) return undefined
   const fresh = new Map([[changed[0]![0], changed[0]![1].added]])
-  return (await shapeOf(database, await render(fresh))) === 'by row' ? fresh : undefined
+  return (await engine.shapeOf(await render(fresh))) === 'by row' ? fresh : undefined
 }
 
 async function filesWithKeys(
-  { lakeTable, database, keys }: KeyMerge,
+  { lakeTable, engine, keys }: KeyMerge,
   live: readonly DataFile[],
   delta: string,
 ): Promise<DataFile[]> {
-  const columns = keys.columns.map(quoteIdentifier)
-  const schema = lakeTable.fields.map(
-    (f) => `${f.id}: {name: ${quoteLiteral(f.name)}, type: ${quoteLiteral(duckdbType(f.type))}, default_value: NULL}`,
+  const named = await engine.relation(lakeTable, live, FILE)
+  const rows = await engine.rows(
+    `SELECT DISTINCT old.${FILE} FROM ${named} AS old ${deltaJoin(engine.dialect, 'SEMI', keys.columns, delta)}`,
   )
-  const named = `read_parquet([${live.map((file) => quoteLiteral(file.path)).join(', ')}], schema = MAP {${schema.join(', ')}}, filename = true, hive_partitioning = false)`
-  const rows = await database.rows(
-    `SELECT DISTINCT old.filename AS filename FROM ${named} AS old ${deltaJoin('SEMI', columns, delta)}`,
-  )
-  const found = new Set(rows.map((row) => String(row.filename)))
+  const found = new Set(rows.map((row) => String(row[FILE])))
   return live.filter((file) => found.has(file.path))
 }
 
+const FILE = 'millrace_file'
+
 /** The latest row of each key; deleted keys left out. Equal versions are ordered by the whole row, so the choice is repeatable. */
-function latest({ keys, fields }: KeyMerge, relation: string): string {
-  const columns = fields
-    .map(
-      (field) => `CAST(${quoteIdentifier(field.name)} AS ${duckdbType(field.type)}) AS ${quoteIdentifier(field.name)}`,
-    )
-    .join(', ')
+function latest({ engine, keys, fields }: KeyMerge, relation: string): string {
+  const { dialect } = engine
+  const quote = dialect.identifier
   const order = [
-    ...(keys.version === undefined ? [] : [`${quoteIdentifier(keys.version)} DESC NULLS LAST`]),
-    ...fields
-      .filter((field) => field.name !== keys.version)
-      .map((field) => `${quoteIdentifier(field.name)} DESC NULLS LAST`),
-  ]
-  const alive = keys.deleted === undefined ? '' : ` WHERE ${quoteIdentifier(keys.deleted)} IS NOT true`
-  const typed = `(SELECT ${columns} FROM ${relation})`
-  return `SELECT * FROM (SELECT * FROM ${typed} QUALIFY row_number() OVER (PARTITION BY ${keys.columns.map(quoteIdentifier).join(', ')} ORDER BY ${order.join(', ')}) = 1)${alive}`
+    ...(keys.version === undefined ? [] : [keys.version]),
+    ...fields.map(({ name }) => name).filter((name) => name !== keys.version),
+  ].map((name) => `${quote(name)} DESC NULLS LAST`)
+  const alive = keys.deleted === undefined ? '' : ` AND ${quote(keys.deleted)} IS NOT true`
+  const place = `row_number() OVER (PARTITION BY ${keys.columns.map(quote).join(', ')} ORDER BY ${order.join(', ')})`
+  const placed = `SELECT *, ${place} AS ${quote('$place')} FROM (${castColumns(dialect, fields, relation)}) AS typed`
+  const own = fields.map(({ name }) => quote(name)).join(', ')
+  return `SELECT ${own} FROM (${placed}) AS placed WHERE ${quote('$place')} = 1${alive}`
 }

@@ -2,15 +2,16 @@ import { durationMs } from '../base/duration.ts'
 import { asMillraceError } from '../base/errors.ts'
 import { type CompactionGroup, planCompaction } from '../lake/compact.ts'
 import { expireSnapshots } from '../lake/expire.ts'
+import type { DataFile } from '../lake/data-file.ts'
 import { removeOrphans } from '../lake/orphans.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { PartitionLog } from '../log/log.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
-import { writeFiles } from './partitioned.ts'
+import { settledFiles } from './quarantine-recovery.ts'
 import { carriedSummary } from './record.ts'
 import { neededBy } from './handlers.ts'
 import type { Runtime } from './runtime.ts'
-import { CANDIDATE, newestStep, relationOf } from './warehouse.ts'
+import { CANDIDATE, LAYERS, newestStep } from './warehouse.ts'
 
 export interface MaintainOptions {
   /** Files are brought together only where at least so many are small. */
@@ -43,14 +44,15 @@ export async function maintain(runtime: Runtime, options: MaintainOptions): Prom
   const reports: MaintainReport[] = []
   for (const dataset of runtime.project.order) {
     const runner = runtime.streams.get(dataset.name)
-    const { quarantine } = runner ?? runtime.tables.get(dataset.name)!
+    const keeper = runner ?? runtime.tables.get(dataset.name)
+    // Of processes that share a stream, one keeps its house.
+    if (!keeper || runner?.owned.includes(0) === false) continue
+    const { quarantine } = keeper
     const tables = [runtime.lakeTable(dataset.name), ...(quarantine ? [quarantine] : [])]
     for (const table of tables) {
       if (options.signal?.aborted) return reports
       // Beside a replay or a refresh, each would take away the files the other works on.
-      const { files, into } = await (runner ?? runtime.tables.get(dataset.name)!).rewriting(() =>
-        compact(runtime, table, options),
-      )
+      const { files, into } = await keeper.rewriting(() => compact(runtime, table, options))
       const expired = await expireSnapshots(table, retentionOf(runtime, table))
       const orphans = options.orphanAgeMs === undefined ? [] : await removeOrphans(table, options.orphanAgeMs)
       reports.push({
@@ -105,7 +107,10 @@ async function compact(
   const main = compactable(table)
   if (!main) return { files: 0, into: 0 }
   const targetBytes = runtime.project.config.lake?.targetFileSize ?? DEFAULTS.targetFileSize
-  const groups = planCompaction(await table.files(main), { targetBytes, minFiles: options.minFiles })
+  const groups = planCompaction(await settled(runtime, table, await table.files(main)), {
+    targetBytes,
+    minFiles: options.minFiles,
+  })
   let [files, into, bytes] = [0, 0, 0]
   for (const group of groups) {
     if (bytes > 0 && bytes + group.bytes > options.rewriteBytesMax) break
@@ -114,6 +119,15 @@ async function compact(
     files += group.files.length
   }
   return { files, into }
+}
+
+/** Files that may be brought together: what a stream refused stays by itself until its rows are committed. */
+async function settled(runtime: Runtime, table: LakeTable, files: DataFile[]): Promise<DataFile[]> {
+  const stream = runtime.streams.get(table.id.name)
+  if (!stream || table.id.namespace !== LAYERS.quarantine) return files
+  // After the files were listed: what is ahead of this is not among them, or is told.
+  await stream.table.refresh()
+  return settledFiles(table, files, newestStep(stream.table)?.record.offsets ?? [])
 }
 
 /** What is published, unless another snapshot awaits its audit: that one rests on the files that compaction would take away. */
@@ -127,8 +141,10 @@ function compactable(table: LakeTable): Snapshot | undefined {
 const ATTEMPTS_MAX = 8
 
 async function rewrite(runtime: Runtime, table: LakeTable, group: CompactionGroup): Promise<number> {
-  const query = `SELECT * FROM ${relationOf(table, group.files)}`
-  const add = await table.syncAhead(await writeFiles(runtime.database, table, query))
+  const written = await runtime.engine.step(async (step) =>
+    step.write(table, `SELECT * FROM ${await step.relation(table, group.files)}`),
+  )
+  const add = await table.syncAhead(written)
   const remove = group.files.map((file) => file.path)
   for (let attempt = 1; ; attempt++) {
     const main = compactable(table)

@@ -1,5 +1,6 @@
 import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import type { Database } from '../engine/duckdb/database.ts'
+import { syntaxTree } from '../engine/duckdb/syntax-tree.ts'
 import type { SqlTemplate } from '../project/sql.ts'
 
 /** Table functions of DuckDB that read what is not a dataset. */
@@ -11,8 +12,7 @@ const READS = /^(read_\w+|parquet_\w+|sniff_csv|glob|\w+_scan|duckdb_\w+|pragma_
  */
 export async function readsOutside(database: Database, sql: SqlTemplate): Promise<string | undefined> {
   const text = sql.render({ dataset: ({ name }) => quoteIdentifier(name), parameter: quoteLiteral })
-  const [row] = await database.rows(`SELECT json_serialize_sql(${quoteLiteral(text)}) AS ast`)
-  return outsideIn(JSON.parse(String(row!.ast)))
+  return outsideIn(await syntaxTree(database, text))
 }
 
 function outsideIn(node: unknown): string | undefined {

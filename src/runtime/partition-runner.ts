@@ -7,7 +7,7 @@ import type { PartitionLog, Segment } from '../log/log.ts'
 import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
-import { batchJob, laneName, remembers, restoreJob, sourcesOf } from './lane-job.ts'
+import { batchJob, laneName, remembers, restoreLane, sourcesOf } from './lane-job.ts'
 import type { BatchJob, BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
 
@@ -37,8 +37,8 @@ export interface PartitionRunnerOptions {
   skips(): readonly (readonly [number, number])[]
   /** Files with the rows accepted so far, committed or not: what keys seen are rebuilt from. */
   acceptedFiles(): Promise<readonly { path: string }[]>
-  /** Called for each batch, in order. */
-  onLanded(segment: Segment, result: BatchResult): void
+  /** Called for each batch, in order, with the offset of its first record. */
+  onLanded(segment: Segment, from: number, result: BatchResult): void
   /** Called when the lane ends for good. */
   onFailed(error: MillraceError): void
 }
@@ -193,9 +193,9 @@ export class PartitionRunner {
     const { lanes, stream, table, log } = this.#options
     if (this.#restored || !remembers(stream)) return
     const files = stream.unique === undefined ? [] : await this.#options.acceptedFiles()
-    await lanes.restore(
-      restoreJob(laneName(stream, log.partition), stream, log.partition, this.#newestMs, table, files),
-    )
+    const { partition } = log
+    const lane = laneName(stream, partition)
+    await restoreLane(lanes, { lane, stream, partition, newestMs: this.#newestMs, table, files })
     this.#restored = true
   }
 
@@ -207,10 +207,11 @@ export class PartitionRunner {
         try {
           const result = await flight.result
           this.#batchMs = this.#options.clock.monotonic() - flight.begun
+          const from = this.#position
           this.#position = flight.segment.to
           this.#newestMs = result.newestMs
           this.#attempts = 0
-          onLanded(flight.segment, result)
+          onLanded(flight.segment, from, result)
           this.#flights.shift()
           flight.release()
         } catch (error) {

@@ -3,15 +3,11 @@ import { type DuckDBConnection, DuckDBScalarFunction, INTEGER, VARCHAR } from '@
 import { assert } from '../base/errors.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import { type WrittenFile, copyToParquet, parquetRelation } from '../engine/duckdb/parquet.ts'
-import type { Database } from '../engine/duckdb/database.ts'
-import type { DataFile } from '../lake/data-file.ts'
-import type { LakeTable } from '../lake/table.ts'
 import { type PartitionField, partitionName } from '../lake/partition.ts'
 import { isPrimitive } from '../lake/schema.ts'
 import { transformSql, transformValue } from '../lake/transform.ts'
 import { parseValue } from '../lake/value.ts'
 import { type ColumnType, type IdentifiedField, typeName } from '../project/columns.ts'
-import { dataDirectory, relationOf, toDataFiles } from './warehouse.ts'
 
 export interface PartitionedWrite {
   /** A directory that exists. */
@@ -68,39 +64,6 @@ export async function writePartitioned(
   )
   for (const file of files) await rm(file.path, { force: true })
   return { files: parts, spread: true }
-}
-
-/** Writes the rows of a query as new data files of a table, into its own place unless told otherwise. Commits nothing. */
-export async function writeFiles(
-  database: Database,
-  table: LakeTable,
-  query: string,
-  directory = dataDirectory(table),
-): Promise<DataFile[]> {
-  const write = { directory, fields: table.fields, partition: table.partition, spread: true }
-  const { files } = await database.use((connection) => writePartitioned(connection, query, write))
-  return toDataFiles(table, files)
-}
-
-/** Rewrites the files that hold rows meeting a condition, without those rows. The condition may call a row `rows`. */
-export async function rewriteWithout(
-  table: LakeTable,
-  database: Database,
-  files: readonly DataFile[],
-  condition: string,
-): Promise<{ add: DataFile[]; remove: string[] }> {
-  if (files.length === 0) return { add: [], remove: [] }
-  const named = `${relationOf(table, files).slice(0, -1)}, filename = true)`
-  const counted = await database.rows(
-    `SELECT filename, count(*) FILTER (WHERE is_gone) AS gone, count(*) AS n FROM (SELECT filename, (${condition}) AS is_gone FROM ${named} AS rows) GROUP BY filename HAVING gone > 0`,
-  )
-  const touched = new Map(counted.map((row) => [String(row.filename), Number(row.n) > Number(row.gone)]))
-  const remove = files.filter((file) => touched.has(file.path))
-  const partly = remove.filter((file) => touched.get(file.path))
-  if (partly.length === 0) return { add: [], remove: remove.map((file) => file.path) }
-  const query = `SELECT * FROM ${relationOf(table, partly)} AS rows WHERE NOT (${condition})`
-  const written = await writeFiles(database, table, query)
-  return { add: written, remove: remove.map((file) => file.path) }
 }
 
 function renamed(

@@ -13,6 +13,8 @@ export interface StepRecord {
   readonly offsets?: readonly number[]
   /** Streams with an event time: the newest accepted, per log partition, ms since the epoch; null before the first. */
   readonly newest?: readonly (number | null)[]
+  /** Streams shared by several workers, and their quarantine: epoch of the lease under which each log partition was last taken; null before the first. */
+  readonly epochs?: readonly (number | null)[]
   /** Windowed tables: event time up to which all input was taken to have come, ms since the epoch. */
   readonly watermark?: number | undefined
   /** Session tables: start of the earliest session still open, ms since the epoch. */
@@ -106,6 +108,7 @@ export function readRecord(summary: Readonly<Record<string, string>>): StepRecor
   const parts = {
     offsets: json<number[]>('offsets'),
     newest: json<(number | null)[]>('newest'),
+    epochs: json<(number | null)[]>('epochs'),
     watermark: json<number>('watermark'),
     frontier: json<number>('frontier'),
     replays: json<number>('replays'),

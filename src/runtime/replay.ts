@@ -3,13 +3,14 @@ import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
 import type { Database, Row } from '../engine/duckdb/database.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
-import { acceptedBelow, batchJob, remembers, restoreJob, sourcesOf } from './lane-job.ts'
+import { acceptedBelow, batchJob, remembers, restoreLane, sourcesOf } from './lane-job.ts'
+import { duckdbEngine } from './duckdb-engine.ts'
 import type { BatchResult } from './lane-messages.ts'
-import { rewriteWithout } from './partitioned.ts'
+import { rewriteWithout } from './rewrite.ts'
 import { type Counts, NO_COUNTS, type Superseded, addCounts } from './record.ts'
 import type { StreamRunner } from './stream-runner.ts'
 import { timeMsSql } from '../quality/gate.ts'
-import { newestStep, relationOf, toDataFiles } from './warehouse.ts'
+import { holding, newestStep, relationOf, toDataFiles } from './warehouse.ts'
 
 export interface ReplayOptions {
   readonly database: Database
@@ -111,11 +112,19 @@ async function regateOnce(runner: StreamRunner, options: RegateOptions): Promise
     const lane = `${options.lanePrefix}replay:${stream.name}/${partition.partition}`
     const newestMs = await newestBelow(runner, options.database, files, partition.partition, from)
     if (remembers(stream))
-      await lanes.restore(restoreJob(lane, stream, partition.partition, newestMs, runner.table, files, from))
+      await restoreLane(lanes, {
+        lane,
+        stream,
+        partition: partition.partition,
+        newestMs,
+        table: runner.table,
+        files,
+        before: from,
+      })
     const release = partition.hold()
     try {
       let reached = from
-      for (const segment of (await partition.take(from)).filter((s) => s.from < to)) {
+      for await (const segment of partition.segments(from, to)) {
         const skip: (readonly [number, number])[] = options.superseded
           .filter((s) => s.partition === partition.partition)
           .map((s) => [s.from, s.to])
@@ -161,8 +170,10 @@ async function newestBelow(
   from: number,
 ): Promise<number> {
   if (stream.time === undefined || from === 0 || files.length === 0) return -Infinity
-  const below = acceptedBelow(table, files, partition, from)
-  const [row] = await database.rows(`SELECT max(${timeMsSql(stream)}) AS newest FROM ${below}`)
+  const [row] = await holding(table, async (hold) => {
+    const below = await acceptedBelow(table, files, partition, from, hold)
+    return database.rows(`SELECT max(${timeMsSql(stream)}) AS newest FROM ${below}`)
+  })
   return row!.newest === null ? -Infinity : Number(row!.newest)
 }
 
@@ -191,11 +202,13 @@ async function newestBeforeEach(
 ): Promise<number[] | undefined> {
   if (options.eventTime === undefined || options.eventTime.acceptLateMs === Infinity) return undefined
   if (files.length === 0) return offsets.map(() => -Infinity)
-  const accepted = acceptedBelow(table, files, partition, Infinity)
-  const rows = await database.rows(
-    `SELECT newest FROM (SELECT unnest([${offsets.join(', ')}]) AS asked) ASOF LEFT JOIN ` +
-      `(SELECT _offset, max(${timeMsSql(stream)}) OVER (ORDER BY _offset) AS newest FROM ${accepted}) ON asked > _offset ORDER BY asked`,
-  )
+  const rows = await holding(table, async (hold) => {
+    const accepted = await acceptedBelow(table, files, partition, Infinity, hold)
+    return database.rows(
+      `SELECT newest FROM (SELECT unnest([${offsets.join(', ')}]) AS asked) ASOF LEFT JOIN ` +
+        `(SELECT _offset, max(${timeMsSql(stream)}) OVER (ORDER BY _offset) AS newest FROM ${accepted}) ON asked > _offset ORDER BY asked`,
+    )
+  })
   return rows.map(({ newest }) => (newest === null ? -Infinity : Number(newest)))
 }
 
@@ -220,8 +233,8 @@ async function rowsBelow(table: LakeTable, database: Database, from: readonly nu
   const newest = newestStep(table)
   if (!newest) return 0
   const files = await table.files(newest.snapshot)
-  const [row] = await database.rows(
-    `SELECT count(*) AS n FROM ${relationOf(table, files)} WHERE NOT (${replayed(from)})`,
+  const [row] = await holding(table, async (hold) =>
+    database.rows(`SELECT count(*) AS n FROM ${await relationOf(table, files, hold)} WHERE NOT (${replayed(from)})`),
   )
   return Number(row!.n)
 }
@@ -239,7 +252,8 @@ async function withoutFrom(
 ): Promise<{ add: DataFile[]; remove: string[] }> {
   const newest = newestStep(table)
   if (!newest) return { add: [], remove: [] }
-  return rewriteWithout(table, database, await table.files(newest.snapshot), replayed(from))
+  const files = await table.files(newest.snapshot)
+  return duckdbEngine(database).step((step) => rewriteWithout(step, table, files, replayed(from)))
 }
 
 /**
@@ -257,13 +271,17 @@ export async function replayQuarantine(
     const files = newest ? await quarantine.files(newest) : []
     if (files.length === 0) return { ...NO_COUNTS, withheld: 0 }
     const { table } = runner.options
-    const rows = await database.rows(
-      `SELECT raw, source, _partition, _offset, epoch_ms(received_at) AS at FROM ${relationOf(quarantine, files)} WHERE (${where}) ORDER BY _partition, _offset`,
+    const rows = await holding(quarantine, async (hold) =>
+      database.rows(
+        `SELECT raw, source, _partition, _offset, epoch_ms(received_at) AS at FROM ${await relationOf(quarantine, files, hold)} WHERE (${where}) ORDER BY _partition, _offset`,
+      ),
     )
     const replayable = rows.filter((row) => row.raw !== null)
     const results = await regateRefused(runner, database, quarantine, replayable)
     const fresh = results.reduce((sum, r) => addCounts(sum, countsOf(r)), NO_COUNTS)
-    const gone = await rewriteWithout(quarantine, database, files, `(${where}) AND raw IS NOT NULL`)
+    const gone = await duckdbEngine(database).step((step) =>
+      rewriteWithout(step, quarantine, files, `(${where}) AND raw IS NOT NULL`),
+    )
     const before = runner.committed.counts
     await runner.replace({
       committed: {
@@ -314,7 +332,8 @@ async function regateRefused(
       own.map((row) => `${String(row.raw)}\n`),
     )
     const lane = `quarantine:${stream.name}/${partition}`
-    if (remembers(stream)) await lanes.restore(restoreJob(lane, stream, partition, -Infinity, table, live))
+    if (remembers(stream))
+      await restoreLane(lanes, { lane, stream, partition, newestMs: -Infinity, table, files: live })
     const offsets = own.map((row) => Number(row._offset))
     const arrivals = own.map((row) => ({ offset: Number(row._offset), atMs: Number(row.at) }))
     const segment = { partition, path, compression: 'none', from: 0, to: own.length, bytes: 0, rawBytes: 0 } as const

@@ -1,51 +1,56 @@
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
-import { SerialQueue } from '../base/queue.ts'
-import { durationMs } from '../base/duration.ts'
-import { MillraceError, asMillraceError } from '../base/errors.ts'
-
+import { MillraceError } from '../base/errors.ts'
 import { Database } from '../engine/duckdb/database.ts'
-import { Lake } from '../lake/lake.ts'
+import type { Hold } from '../lake/store.ts'
 import type { LakeTable } from '../lake/table.ts'
-import { openLocalLog } from '../log/local/open.ts'
-import type { RecordBatch } from '../log/log.ts'
+import type { RecordBatch, StreamLog } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { eventTimeOf, timeColumn } from '../project/event-time.ts'
-import type { Project } from '../project/project.ts'
-import type { Field } from '../project/columns.ts'
+import type { Handler } from '../project/handler.ts'
+import { type Project, refusesRows } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
-import { type Gate, compileGate } from '../quality/gate.ts'
 import type { Disk } from '../storage/disk.ts'
-import { runAudits } from './audits.ts'
+import { hasAudits, runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { ChangeFeed } from './change-feed.ts'
-import { type LoadProgress, type LoadReport, loadFiles, supersededOf } from './file-loader.ts'
+import { duckdbEngine } from './duckdb-engine.ts'
+import type { Engine, EngineStep } from './engine.ts'
+import type { LoadProgress, LoadReport } from './file-loader.ts'
+import { Follower } from './follower.ts'
 import { FunctionPool } from './function-pool.ts'
-import { HandlerPlaces } from './handler-places.ts'
+import { Gates } from './gates.ts'
+import { DiskPlaces } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
+import { Inlet, type Received } from './inlet.ts'
 import { Lanes } from './lanes.ts'
-import { maintain } from './maintain.ts'
+import { Loads } from './loads.ts'
+import { type Workshop, backlogBytes, openStreamRunner, openTableRunner } from './open-runners.ts'
+import { type Ownership, type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
-import type { AuditResult, Counts } from './record.ts'
-import { replayStream } from './replay.ts'
+import { type AuditResult, type Counts, readRecord } from './record.ts'
+import { ALL_ROLES, type Role } from './role.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
-import { StreamRunner } from './stream-runner.ts'
-import { type RefreshRange, TableRunner, refreshError } from './table-runner.ts'
-import { TransformRunner } from './transform-runner.ts'
-import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
-import { closesBetween } from './watermark.ts'
+import type { StreamRunner } from './stream-runner.ts'
+import { type RefreshRange, type TableRunner, refreshError } from './table-runner.ts'
+import { LAYERS, Warehouse, newestStep, relationOf } from './warehouse.ts'
+import { watchTime } from './watch-time.ts'
 
 export interface RuntimeOptions {
   readonly project: Project
   /** URL of a module that loads the project into threads, for its functions: a `ProjectLoader`. */
   readonly loader?: string
-  /** Everything Millrace keeps: log/, lake/, tmp/. The caller holds its lock when writing. */
+  /** Everything an embedded project keeps: log/, lake/, tmp/. The caller holds its lock when writing. */
   readonly dataDirectory: string
   readonly clock: Clock
   readonly disk: Disk
+  /** What the project runs on; embedded unless given. Whoever made them closes them. */
+  readonly parts?: Parts
+  /** What this process does; everything unless given. */
+  readonly roles?: ReadonlySet<Role>
   /** Names this run in the lake's snapshots. */
   readonly run: string
   /** Refresh tables all the time they are due (one-shot commands), or leave them rests (servers). */
@@ -58,25 +63,31 @@ export interface RuntimeOptions {
 }
 
 const DEFAULTS = {
-  commitInterval: '1 second',
-  backlogBytes: 1024 ** 3,
   engineMemory: 1024 ** 3,
   laneMemory: 1024 ** 3,
   uniqueMemory: 512 * 1024 ** 2,
   functionMemory: 512 * 1024 ** 2,
   refreshes: 2,
-  quietMs: 100,
-  lingerMs: 10,
   refreshShare: 0.2,
 } as const
 
-/** A running project: its streams' lanes, its tables' refreshes, its lake. */
+/** Time between two looks at what other processes have committed, ms. */
+const LOOK_MS = 200
+/** The same for what they have appended, ms. */
+const LOG_LOOK_MS = 1_000
+
+/** A running project, or a process's part of it: its streams' lanes, its tables' refreshes, its lake. */
 export class Runtime {
   readonly options: RuntimeOptions
+  readonly roles: ReadonlySet<Role>
   readonly bound: BoundProject
   readonly database: Database
+  /** What computes derived tables. */
+  readonly engine: Engine
   readonly warehouse: Warehouse
+  /** Streams that this process processes. */
   readonly streams = new Map<string, StreamRunner>()
+  /** Tables that it refreshes. */
   readonly tables = new Map<string, TableRunner>()
   readonly scheduler: Scheduler
   /** Tells when a dataset was published. */
@@ -85,56 +96,89 @@ export class Runtime {
   readonly changes: ChangeFeed
   /** Code of the project that is called with them. */
   readonly handlers: Handlers
-  readonly #lanes: Lanes
-  readonly #functions: FunctionPool
-  readonly #gates = new Map<string, Gate>()
-  #dying = false
-  #stopped: Promise<void> | undefined
-  readonly #stopping = new AbortController()
-  readonly #polls: Promise<void>[] = []
-  readonly #loads = new Map<string, SerialQueue>()
-  readonly reports = new Map<string, LoadReport>()
+  /** Files of sources on their way into streams. */
+  readonly loads: Loads
   /** Results of checks that are not in a snapshot: of streams, and of time passing. */
   readonly audits = new Map<string, readonly AuditResult[]>()
   /** Why the last housekeeping failed, if it did. */
   maintenanceError: MillraceError | undefined
+  readonly #parts: Parts
+  readonly #shop: Workshop
+  readonly #follower: Follower
+  readonly #lakeTables = new Map<string, LakeTable>()
+  readonly #logs = new Map<string, StreamLog>()
+  readonly #inlets = new Map<string, Inlet>()
+  #dying = false
+  #running = false
+  #stopped: Promise<void> | undefined
+  readonly #stopping = new AbortController()
+  readonly #polls: Promise<void>[] = []
 
-  private constructor(options: RuntimeOptions, bound: BoundProject, database: Database, lanes: Lanes) {
+  private constructor(options: RuntimeOptions, bound: BoundProject, database: Database) {
+    const { project, clock, disk, dataDirectory, eager } = options
+    const { limits = {} } = project.config
+    const temporary = join(dataDirectory, 'tmp')
     this.options = options
+    this.roles = options.roles ?? ALL_ROLES
     this.bound = bound
     this.database = database
-    this.#lanes = lanes
-    const { limits = {} } = options.project.config
-    this.#functions = new FunctionPool({
-      loader: options.loader,
-      directory: options.project.directory,
-      clock: options.clock,
-      threads: limits.functionWorkers ?? cpus().length,
-      memory: limits.functionMemory ?? DEFAULTS.functionMemory,
-    })
-    this.warehouse = new Warehouse(
-      new Lake({ root: join(options.dataDirectory, 'lake'), disk: options.disk, clock: options.clock }),
-    )
+    this.#parts = options.parts ?? embeddedParts(options)
+    this.engine = this.#parts.engine ?? duckdbEngine(database)
+    this.warehouse = new Warehouse(this.#parts.lake)
     this.scheduler = new Scheduler({
-      order: options.project.order,
-      clock: options.clock,
-      limit: options.project.config.limits?.refreshes ?? DEFAULTS.refreshes,
-      share: options.eager === true ? 1 : DEFAULTS.refreshShare,
+      order: project.order,
+      clock,
+      limit: limits.refreshes ?? DEFAULTS.refreshes,
+      share: eager === true ? 1 : DEFAULTS.refreshShare,
       isQuiet: () => [...this.streams.values()].every((runner) => runner.lag === 0),
       step: (dataset) => this.#step(dataset),
       onPublished: (dataset) => this.publications.tell(dataset.name),
     })
-    this.changes = new ChangeFeed({
+    const lakeTable = (name: string) => this.lakeTable(name)
+    this.#shop = {
+      project,
+      bound,
       database,
-      disk: options.disk,
-      temporary: join(options.dataDirectory, 'tmp'),
-      tableOf: (name) => this.lakeTable(name),
+      clock,
+      temporary,
+      lakeTable,
+      run: options.run,
+      warehouse: this.warehouse,
+      engine: this.engine,
+      scheduler: this.scheduler,
+      gates: new Gates(
+        () => this.warehouse.lake.local.hold(),
+        (dataset, hold) => this.publishedSql(dataset, hold),
+      ),
+      ...threadsOf(options, temporary),
+      idlePartitions: (stream) =>
+        this.#isAlone(stream) ? this.streams.get(stream)!.idlePartitions() : this.#follower.idlePartitions(stream),
+    }
+    this.#follower = new Follower({
+      datasets: project.order,
+      clock,
+      everyMs: LOOK_MS,
+      idleMs: (name) => this.#idleMs(name),
+      isOwn: ({ name }) => this.#isAlone(name),
+      load: (dataset) => this.#followed(dataset),
+      onMoved: (dataset, table) => this.#checkpoint(dataset, table),
+      onPublished: (dataset) => this.scheduler.published(dataset),
     })
-    this.handlers = new Handlers(options.project.handlers.values(), {
+    this.changes = new ChangeFeed({ database, disk, temporary, tableOf: lakeTable })
+    this.loads = new Loads({
+      append: (stream, batch) => this.#inlets.get(stream)!.append(batch),
+      projectDirectory: project.directory,
+      database,
+      clock,
+      signal: this.#stopping.signal,
+      onFailed: ({ stream }, error) =>
+        this.scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
+    })
+    this.handlers = new Handlers({
       changes: this.changes,
       publications: this.publications,
-      places: new HandlerPlaces(options.disk, options.dataDirectory),
-      clock: options.clock,
+      places: this.#parts.handlerPlaces ?? new DiskPlaces(disk, dataDirectory),
+      clock,
     })
   }
 
@@ -155,308 +199,276 @@ export class Runtime {
       temporary,
     })
     try {
-      return await Runtime.#recover(options, database, temporary)
+      const bound = await bindProject(project, database)
+      if (bound.problems.length > 0) throw bound.problems[0]!
+      const runtime = new Runtime(options, bound, database)
+      await runtime.#open()
+      return runtime
     } catch (error) {
       await database.close()
       throw error
     }
   }
 
-  static async #recover(options: RuntimeOptions, database: Database, temporary: string): Promise<Runtime> {
-    const { project } = options
-    const { limits = {} } = project.config
-    const bound = await bindProject(project, database)
-    if (bound.problems.length > 0) throw bound.problems[0]!
-    const workers = limits.laneWorkers ?? cpus().length
-    const lanes = Lanes.open(workers, {
-      memory: DEFAULTS.laneMemory,
-      temporary,
-      uniqueMemory: limits.uniqueMemory ?? DEFAULTS.uniqueMemory,
-    })
-    const runtime = new Runtime(options, bound, database, lanes)
-    await Promise.all(project.order.map((dataset) => runtime.#open(dataset, temporary)))
-    await runtime.handlers.open()
-    return runtime
+  async #open(): Promise<void> {
+    await Promise.all(this.project.order.map((dataset) => this.#openTable(dataset)))
+    await Promise.all(this.project.order.map((dataset) => this.#openLog(dataset)))
+    const { ownership } = this.#parts
+    for (const dataset of this.#duties())
+      if (dataset.kind === 'stream') await this.#openStream(dataset, ownership ? [] : undefined)
+      else if (!ownership) await this.#takeTable(dataset)
+    if (!ownership) for (const handler of this.#handlers()) await this.handlers.take(handler)
   }
 
-  async #open(dataset: Dataset, temporary: string): Promise<void> {
-    const fields = this.bound.fields.get(dataset.name)!
-    const lakeTable = await this.warehouse.tableOf(dataset, fields)
-    const { clock, run } = this.options
-    const code = this.bound.code.get(dataset.name)!
-    if (dataset.kind === 'table') {
-      const lakeTableOf = (input: Dataset) => this.lakeTable(input.name)
-      const transform = await this.#openTransform(dataset, fields, code, temporary)
-      this.tables.set(
-        dataset.name,
-        new TableRunner({
-          table: dataset,
-          lakeTable,
-          fields,
-          code,
-          run,
-          database: this.database,
-          clock,
-          lakeTableOf,
-          ...(transform ? { transform } : {}),
-          idlePartitions: (stream) => this.streams.get(stream)!.idlePartitions(),
-        }),
-      )
-      return
-    }
-    this.streams.set(dataset.name, await this.#openStream(dataset, lakeTable, code, temporary))
+  async #openTable(dataset: Dataset): Promise<void> {
+    this.#lakeTables.set(dataset.name, await this.warehouse.tableOf(dataset, this.bound.fields.get(dataset.name)!))
   }
 
-  async #openTransform(
-    table: Table,
-    fields: readonly Field[],
-    code: string,
-    temporary: string,
-  ): Promise<TransformRunner | undefined> {
-    const { transform } = table
-    if (!transform) return undefined
-    return new TransformRunner({
-      table,
-      transform,
-      fields,
-      inputFields: transform.input && this.bound.fields.get(transform.input.name),
-      code,
-      database: this.database,
-      clock: this.options.clock,
-      pool: this.#functions,
-      temporary,
-      openQuarantine: (create) => this.#openQuarantine(table.name, create),
-    }).open()
-  }
-
-  async #openQuarantine(name: string, create: boolean): Promise<LakeTable | undefined> {
-    return create ? this.warehouse.quarantineOf(name) : this.warehouse.lake.load({ namespace: LAYERS.quarantine, name })
-  }
-
-  async #openStream(stream: Stream, table: LakeTable, code: string, temporary: string): Promise<StreamRunner> {
-    const { clock, disk, dataDirectory, run, project } = this.options
-    const { ingest = {} } = project.config
-    const log = await openLocalLog({
-      directory: join(dataDirectory, 'log', stream.name),
-      stream: stream.name,
-      partitions: stream.partitions,
-      disk,
-      clock,
+  async #openLog(dataset: Dataset): Promise<void> {
+    if (dataset.kind === 'table' || !(this.roles.has('ingest') || this.roles.has('process'))) return
+    const log = await this.#parts.openLog(dataset, {
       onFatal: (error) => this.#die(error),
+      onGrown: (partition) => this.streams.get(dataset.name)?.grown(partition),
     })
-    return StreamRunner.open({
-      stream,
-      eventTime: eventTimeOf(stream, project.readers(stream.name)),
-      gate: (sources) => this.#gate(stream, sources),
-      code,
-      run,
-      log,
-      table,
-      openQuarantine: (create) => this.#openQuarantine(stream.name, create),
-      lanes: this.#lanes,
-      clock,
-      temporary,
-      limits: {
-        commitIntervalMs: durationMs(ingest.commitInterval ?? DEFAULTS.commitInterval, 'ingest.commitInterval'),
-        backlogBytes: ingest.backlogBytes ?? DEFAULTS.backlogBytes,
-        quietMs: DEFAULTS.quietMs,
-        lingerMs: DEFAULTS.lingerMs,
-      },
-      isAwaited: (beforeMs, afterMs) =>
-        project
-          .readers(stream.name)
-          .some((reader) => reader.kind === 'table' && closesBetween(reader, stream.name, beforeMs, afterMs)),
-      audited: isAudited(stream),
-      onCommit: () => {
-        if (hasAudits(stream)) this.scheduler.due(stream)
-        if (!isAudited(stream)) this.scheduler.published(stream)
-      },
-      onFailed: (error) => this.scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
-    })
+    this.#logs.set(dataset.name, log)
+    this.#inlets.set(dataset.name, new Inlet({ stream: dataset, log, backlogBytes: backlogBytes(this.project) }))
+    this.#checkpoint(dataset, this.lakeTable(dataset.name))
   }
 
-  /** A stream's gate; made again for each batch when it refers to datasets that change. */
-  async #gate(stream: Stream, sources?: ReadonlySet<string>): Promise<Gate> {
-    const references = stream.checks.flatMap((check) =>
-      check.rule === 'reference' ? [check.dataset] : check.rule === 'predicate' ? check.sql.datasets : [],
-    )
-    const key = JSON.stringify([stream.name, ...(sources ?? ['*'])])
-    const known = this.#gates.get(key)
-    if (known && references.length === 0) return known
-    const relations = new Map(
-      await Promise.all(
-        references.map(async (dataset) => [dataset.name, await this.publishedSql(dataset.name)] as const),
-      ),
-    )
-    const gate = compileGate(stream, (dataset) => relations.get(dataset.name)!, sources)
-    this.#gates.set(key, gate)
-    return gate
+  /** What this process may be the one to commit to. */
+  #duties(): Dataset[] {
+    return this.project.order.filter(({ kind }) => this.roles.has(kind === 'stream' ? 'process' : 'schedule'))
+  }
+
+  /** Handlers that this process may be the one to call. */
+  #handlers(): Handler[] {
+    return this.roles.has('schedule') ? [...this.project.handlers.values()] : []
+  }
+
+  /** Opens the runner of a stream, with all partitions unless told. */
+  async #openStream(stream: Stream, owned: readonly number[] | undefined): Promise<void> {
+    const log = this.#logs.get(stream.name)!
+    this.streams.set(stream.name, await openStreamRunner(this.#shop, stream, log, owned))
+  }
+
+  /** Becomes the one that refreshes a table. */
+  async #takeTable(table: Table): Promise<void> {
+    // Where whoever had it before left it.
+    await (await this.#followed(table))?.refresh()
+    this.tables.set(table.name, await openTableRunner(this.#shop, table))
+    if (this.#running) this.scheduler.due(table)
+  }
+
+  /** Leaves a table to others once the step under way has ended. */
+  async #giveTable({ name }: Table): Promise<void> {
+    await this.tables.get(name)?.rewriting(async () => void this.tables.delete(name))
+  }
+
+  async #takePartition(runner: StreamRunner, partition: number, epoch: number): Promise<void> {
+    await runner.table.refresh()
+    await runner.own(partition, epoch)
+    if (partition === 0) this.#watchFiles(runner)
+    if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
+  }
+
+  #startStream(runner: StreamRunner): void {
+    runner.start()
+    if (runner.owned.includes(0)) this.#watchFiles(runner)
+    if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
+  }
+
+  #watchFiles(runner: StreamRunner): void {
+    if (runner.stream.sources.length > 0) this.#polls.push(this.loads.watch(runner))
+  }
+
+  /** Whether nobody else commits to a dataset. */
+  #isAlone(name: string): boolean {
+    const runner = this.streams.get(name)
+    return this.tables.has(name) || (runner !== undefined && runner.owned.length === runner.stream.partitions)
+  }
+
+  /** The table of a dataset that others commit to. */
+  async #followed(dataset: Dataset): Promise<LakeTable | undefined> {
+    const known = this.#lakeTables.get(dataset.name)!
+    if (!known.dropped) return known
+    const found = await this.warehouse.lake.load({ namespace: LAYERS[dataset.kind], name: dataset.name })
+    if (found) this.#lakeTables.set(dataset.name, found)
+    return found
+  }
+
+  #idleMs(name: string): number {
+    const dataset = this.project.dataset(name)
+    if (dataset.kind === 'table') return Infinity
+    return eventTimeOf(dataset, this.project.readers(name))?.idleMs ?? Infinity
+  }
+
+  /** Others append to the streams that they process: what waits there counts for the backlog and the lag. */
+  async #watchLogs(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const others = [...this.#logs].flatMap(([name, { partitions }]) => {
+        const owned = this.streams.get(name)?.owned ?? []
+        return partitions.filter(({ partition }) => !owned.includes(partition))
+      })
+      // A log that is out of reach for a while is told of by whoever appends.
+      await Promise.allSettled(others.map((partition) => partition.look()))
+      await this.options.clock.sleep(LOG_LOOK_MS, signal)
+    }
+  }
+
+  /** Tells the log how far the lake is: what waits beyond is the backlog. */
+  #checkpoint(dataset: Dataset, table: LakeTable): void {
+    const offsets = newestStep(table)?.record.offsets ?? []
+    this.#logs.get(dataset.name)?.partitions.forEach((partition, i) => {
+      if (offsets[i] !== undefined && offsets[i] <= partition.end) partition.checkpointed(offsets[i])
+    })
   }
 
   lakeTable(name: string): LakeTable {
-    const table = this.streams.get(name)?.table ?? this.tables.get(name)?.lakeTable
+    const table = this.#lakeTables.get(name)
     if (table) return table
     this.project.dataset(name)
     throw new MillraceError('internal', 'not-open', `Dataset '${name}' is not open.`)
   }
 
-  /** A table expression for the published rows of a dataset. */
-  async publishedSql(name: string): Promise<string> {
+  /** The table of a dataset's refused rows, as it is now; undefined while there is none. Throws `invalid`/`not-a-stream` for what refuses no rows. */
+  async quarantineOf(name: string): Promise<LakeTable | undefined> {
+    if (!refusesRows(this.project.dataset(name))) throw notStream(name, this.project)
+    const runner = this.streams.get(name) ?? this.tables.get(name)
+    if (runner) return runner.quarantine
+    const found = await this.warehouse.lake.load({ namespace: LAYERS.quarantine, name })
+    await found?.refresh()
+    return found
+  }
+
+  /**
+   * A table expression for the published rows of a dataset, to be used while `hold` keeps their files on this machine; without
+   * one they stay as long as this process runs.
+   */
+  async publishedSql(name: string, hold: Hold = this.warehouse.lake.local.hold()): Promise<string> {
     const table = this.lakeTable(name)
     const main = table.snapshot('main')
-    return relationOf(table, main ? await table.files(main) : [])
+    return relationOf(table, main ? await table.files(main) : [], hold)
+  }
+
+  async #published(step: EngineStep, name: string): Promise<string> {
+    const table = this.lakeTable(name)
+    const main = table.snapshot('main')
+    return step.relation(table, main ? await table.files(main) : [])
   }
 
   async #step(dataset: Dataset): Promise<StepOutcome> {
-    if (dataset.kind === 'stream') {
-      const outcome = await auditStream(this.streams.get(dataset.name)!, this.database, (other) =>
-        this.publishedSql(other.name),
+    const stream = this.streams.get(dataset.name)
+    if (stream) {
+      const outcome = await this.engine.step((step) =>
+        auditStream(stream, step, (other) => this.#published(step, other.name)),
       )
       this.audits.set(dataset.name, outcome.audits)
       return outcome
     }
-    const runner = this.tables.get(dataset.name)!
+    const table = this.tables.get(dataset.name)
+    // Another process's.
+    if (!table) return { outcome: 'unchanged' }
     try {
-      return await runner.refresh()
+      return await table.refresh()
     } catch (error) {
-      throw refreshError(dataset, error)
+      throw refreshError(table.table, error)
     }
   }
 
   /** Starts lanes, refreshes what is due, and looks for files. */
   start(): void {
-    this.#lanes.warm([...this.streams.values()].reduce((sum, runner) => sum + runner.stream.partitions, 0))
-    for (const runner of this.streams.values()) {
-      runner.start()
-      if (runner.stream.sources.length > 0) this.#polls.push(this.#poll(runner))
-    }
-    for (const dataset of this.project.order)
-      if (dataset.kind === 'table' || hasAudits(dataset)) this.scheduler.due(dataset)
-    this.#polls.push(this.#watchFreshness(), this.#watchIdle(), this.#keepHouse())
+    const { ownership } = this.#parts
+    const { signal } = this.#stopping
+    this.#running = true
+    if (this.roles.has('process'))
+      this.#shop.lanes.warm([...this.streams.values()].reduce((sum, { stream }) => sum + stream.partitions, 0))
+    for (const runner of this.streams.values()) this.#startStream(runner)
+    for (const { table } of this.tables.values()) this.scheduler.due(table)
+    this.#polls.push(...watchTime(this, signal))
+    if (this.roles.size < ALL_ROLES.size || ownership)
+      this.#polls.push(this.#follower.run(signal), this.#watchLogs(signal))
+    if (ownership) this.#share(ownership)
     this.handlers.start()
   }
 
-  /** Keeps files few and the log small, a bounded part at a time. What goes wrong is told, and tried again the next time. */
-  async #keepHouse(): Promise<void> {
-    const { signal } = this.#stopping
-    for (;;) {
-      await this.options.clock.sleep(HOUSEKEEPING_MS, signal)
-      if (signal.aborted) return
-      try {
-        await maintain(this, { ...HOUSEKEEPING, signal })
-        this.maintenanceError = undefined
-      } catch (error) {
-        this.maintenanceError = asMillraceError(error)
-      }
-    }
-  }
-
-  async #poll(runner: StreamRunner): Promise<void> {
-    const { signal } = this.#stopping
-    const every = Math.min(...runner.stream.sources.map((source) => durationMs(source.every ?? '10 seconds', 'every')))
-    while (!signal.aborted && !runner.failure) {
-      try {
-        await this.load(runner.stream.name)
-      } catch (error) {
-        if (runner.failure) return
-        this.scheduler.setState(runner.stream, {
-          state: 'failed',
-          reason: (error as Error).message,
-          error: error as MillraceError,
-        })
-      }
-      await this.options.clock.sleep(every, signal)
-    }
-  }
-
-  /** Data grows old without any step being due: freshness is looked at by the clock. */
-  async #watchFreshness(): Promise<void> {
-    const { signal } = this.#stopping
-    const watched = this.project.order.filter((dataset) => dataset.checks.some((check) => check.rule === 'freshness'))
-    while (watched.length > 0) {
-      await this.options.clock.sleep(FRESHNESS_MS, signal)
-      if (signal.aborted) return
-      for (const dataset of watched) this.audits.set(dataset.name, await this.auditPublished(dataset))
-    }
-  }
-
-  /** Partitions fall idle without any commit: what waits for their time is due then. */
-  async #watchIdle(): Promise<void> {
-    const { signal } = this.#stopping
-    const watched = [...this.streams.values()].filter(
-      ({ options }) => (options.eventTime?.idleMs ?? Infinity) < Infinity,
+  /** Takes what falls to this process, as others come and go: partitions of streams, and tables. */
+  #share(ownership: Ownership): void {
+    const partitions = new Map<string, { runner: StreamRunner; partition: number }>(
+      [...this.streams].flatMap(([name, runner]) =>
+        runner.log.partitions.map(({ partition }) => [`${name}/${partition}`, { runner, partition }] as const),
+      ),
     )
-    const known = new Map<StreamRunner, number>()
-    const every = Math.min(...watched.map(({ options }) => options.eventTime!.idleMs / 4))
-    while (watched.length > 0) {
-      await this.options.clock.sleep(Math.max(20, Math.min(1_000, every)), signal)
-      if (signal.aborted) return
-      for (const runner of watched) {
-        const { size } = runner.idlePartitions()
-        if (size > (known.get(runner) ?? 0)) this.scheduler.published(runner.stream)
-        known.set(runner, size)
-      }
-    }
+    const handlers = new Map(this.#handlers().map((handler) => [`on ${handler.name}`, handler]))
+    const tables = new Map(
+      this.#duties().flatMap((dataset) => (dataset.kind === 'table' ? [[dataset.name, dataset]] : [])),
+    )
+    if (partitions.size > 0)
+      ownership.start('process', [...partitions.keys()], {
+        take: (item, epoch) =>
+          this.#takePartition(partitions.get(item)!.runner, partitions.get(item)!.partition, epoch),
+        give: (item) => partitions.get(item)!.runner.disown(partitions.get(item)!.partition),
+        lose: (item) => partitions.get(item)!.runner.lose(partitions.get(item)!.partition),
+      })
+    if (tables.size + handlers.size > 0)
+      ownership.start('schedule', [...tables.keys(), ...handlers.keys()], {
+        take: async (item) => {
+          const handler = handlers.get(item)
+          if (handler) (await this.handlers.take(handler)).start()
+          else await this.#takeTable(tables.get(item)!)
+        },
+        give: (item) => {
+          const handler = handlers.get(item)
+          return handler ? this.handlers.give(handler) : this.#giveTable(tables.get(item)!)
+        },
+        lose: (item) => {
+          const handler = handlers.get(item)
+          if (handler) void this.handlers.give(handler)
+          else this.tables.delete(item)
+        },
+      })
   }
 
   /** Runs a dataset's checks over what is published. */
   async auditPublished(dataset: Dataset): Promise<AuditResult[]> {
-    return runAudits(dataset, {
-      self: await this.publishedSql(dataset.name),
-      fields: this.bound.fields.get(dataset.name)!,
-      time: timeColumn(dataset),
-      nowMs: this.options.clock.now(),
-      database: this.database,
-      relation: (other) => this.publishedSql(other.name),
-    })
+    return this.engine.step(async (engine) =>
+      runAudits(dataset, {
+        self: await this.#published(engine, dataset.name),
+        fields: this.bound.fields.get(dataset.name)!,
+        time: timeColumn(dataset),
+        nowMs: this.options.clock.now(),
+        engine,
+        relation: (other) => this.#published(engine, other.name),
+      }),
+    )
   }
 
   /** Brings new and changed files of a stream's sources in. */
-  async load(name: string, onProgress?: (progress: LoadProgress) => void): Promise<LoadReport> {
-    const runner = this.stream(name)
-    // One look at a time: two at once would both find the same files new.
-    const queue = this.#loads.get(name) ?? new SerialQueue()
-    this.#loads.set(name, queue)
-    return queue.run(() => this.#loadNow(runner, onProgress))
+  load(name: string, onProgress?: (progress: LoadProgress) => void): Promise<LoadReport> {
+    return this.loads.load(this.stream(name), onProgress)
   }
 
-  async #loadNow(runner: StreamRunner, onProgress?: (progress: LoadProgress) => void): Promise<LoadReport> {
-    const report = await loadFiles(runner, {
-      projectDirectory: this.project.directory,
-      clock: this.options.clock,
-      signal: this.#stopping.signal,
-      ...(onProgress === undefined ? {} : { onProgress }),
-    })
-    this.reports.set(runner.stream.name, report)
-    await this.#applySuperseded(runner)
-    return report
-  }
-
-  /** Takes records back whose file has a newer version: those not yet gated are passed over, for others the stream is replayed. */
-  async #applySuperseded(runner: StreamRunner): Promise<void> {
-    const wanted = supersededOf(runner)
-    const known = new Set(runner.committed.superseded.map((s) => `${s.partition}:${s.from}:${s.to}`))
-    const fresh = wanted.filter((s) => !known.has(`${s.partition}:${s.from}:${s.to}`))
-    if (fresh.length === 0) return
-    await runner.drain()
-    const from = runner.committed.offsets.map((end, i) =>
-      Math.min(end, ...fresh.filter((s) => s.partition === i).map((s) => s.from)),
-    )
-    await replayStream(runner, { database: this.database, from, superseded: wanted })
-  }
-
+  /** Throws `invalid`/`not-a-stream`, `unavailable`/`not-here` when another process has it. */
   stream(name: string): StreamRunner {
     const runner = this.streams.get(name)
     if (runner) return runner
-    const dataset = this.project.dataset(name)
-    throw new MillraceError('invalid', 'not-a-stream', `'${dataset.name}' is a table; only streams take records.`, {
-      hint: `Streams: ${[...this.streams.keys()].join(', ') || 'none'}.`,
-      context: { dataset: name },
-    })
+    throw this.project.dataset(name).kind === 'table' ? notStream(name, this.project) : notHere(name, 'process')
   }
 
-  append(name: string, batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
-    return this.stream(name).append(batch)
+  /** Makes records durable. Throws what `Inlet.append` throws, and what ended the stream. */
+  async append(name: string, batch: RecordBatch): Promise<Received> {
+    const runner = this.streams.get(name)
+    if (runner?.failure) throw runner.failure
+    const inlet = this.#inlets.get(name)
+    if (inlet && this.roles.has('ingest')) return inlet.append(batch)
+    throw this.project.dataset(name).kind === 'table' ? notStream(name, this.project) : notHere(name, 'ingest')
+  }
+
+  /** Acknowledged records of a stream that are not yet in a committed snapshot; undefined where this process cannot tell. */
+  lagOf(name: string): number | undefined {
+    if (this.#isAlone(name)) return this.streams.get(name)!.lag
+    const log = this.#logs.get(name)
+    const offsets = readRecord(this.lakeTable(name).snapshot('main')?.summary ?? {})?.offsets
+    return log?.partitions.reduce((sum, { end, start }, i) => sum + Math.max(0, end - (offsets?.[i] ?? start)), 0)
   }
 
   /** Loads files, processes all that is acknowledged, and refreshes all that is due. */
@@ -520,14 +532,16 @@ export class Runtime {
 
   async #stop(): Promise<void> {
     this.#stopping.abort()
+    // What is ours is given back, drained.
+    await this.#parts.ownership?.stop()
     // What is published from now on, they are told the next time.
     const handlers = this.handlers.stop()
     const runners = [...this.streams.values()]
     const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
     await this.scheduler.stop()
     await handlers
-    const closed = await Promise.allSettled(runners.map((runner) => runner.log.close()))
-    await Promise.all([this.#lanes.close(), this.#functions.close()])
+    const closed = await Promise.allSettled([...this.#logs.values()].map((log) => log.close()))
+    await Promise.all([this.#shop.lanes.close(), this.#shop.functions.close()])
     await this.database.close()
     // Whatever failed, everything has been let go of.
     const failed = [...stopped, ...closed].find((result) => result.status === 'rejected')
@@ -537,18 +551,40 @@ export class Runtime {
 
 /** How long the lanes may take to end once the process has to. */
 const ENDING_MS = 5_000
-const HOUSEKEEPING_MS = 60_000
-/** Some files are let gather before they are brought together; a rewrite stays short beside the work that matters. */
-const HOUSEKEEPING = { minFiles: 8, rewriteBytesMax: 256 * 1024 ** 2 } as const
-const FRESHNESS_MS = 15_000
 
-function hasAudits(dataset: Dataset): boolean {
-  return dataset.checks.some((check) => check.on === 'dataset')
+/** Threads of the process, none of which starts before it is needed. */
+function threadsOf(
+  { project, loader, clock }: RuntimeOptions,
+  temporary: string,
+): Pick<Workshop, 'lanes' | 'functions'> {
+  const { limits = {} } = project.config
+  return {
+    lanes: Lanes.open(limits.laneWorkers ?? cpus().length, {
+      memory: DEFAULTS.laneMemory,
+      temporary,
+      uniqueMemory: limits.uniqueMemory ?? DEFAULTS.uniqueMemory,
+    }),
+    functions: new FunctionPool({
+      loader,
+      directory: project.directory,
+      clock,
+      threads: limits.functionWorkers ?? cpus().length,
+      memory: limits.functionMemory ?? DEFAULTS.functionMemory,
+    }),
+  }
 }
 
-/** Whether dataset checks hold a stream's snapshots back. */
-export function isAudited(dataset: Dataset): boolean {
-  return (
-    dataset.kind === 'stream' && dataset.checks.some((check) => check.on === 'dataset' && check.severity === 'block')
-  )
+function notStream(name: string, project: Project): MillraceError {
+  const streams = project.order.filter((dataset): dataset is Stream => dataset.kind === 'stream')
+  return new MillraceError('invalid', 'not-a-stream', `'${name}' is a table; only streams take records.`, {
+    hint: `Streams: ${streams.map((stream) => stream.name).join(', ') || 'none'}.`,
+    context: { dataset: name },
+  })
+}
+
+function notHere(name: string, role: Role): MillraceError {
+  return new MillraceError('unavailable', 'not-here', `Another process has dataset '${name}'.`, {
+    hint: `Ask a process that was started with --role ${role}.`,
+    context: { dataset: name, role },
+  })
 }

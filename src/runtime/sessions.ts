@@ -1,21 +1,20 @@
 import { durationMs } from '../base/duration.ts'
-import { quoteIdentifier } from '../base/identifier.ts'
-import type { Database } from '../engine/duckdb/database.ts'
+import { type Dialect, asTimestamp } from '../engine/dialect.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
 import { WINDOW_END, WINDOW_OPEN, WINDOW_START, timeColumn } from '../project/event-time.ts'
 import type { Dataset } from '../project/dataset.ts'
-import type { Materialization, Table } from '../project/table.ts'
+import { type Materialization, type Table, queryFor } from '../project/table.ts'
+import type { EngineStep } from './engine.ts'
 import { type InputChanges, type Pin, type Pins, isChanged, rangeRelation, wholeRelation } from './inputs.ts'
-import { rewriteWithout } from './partitioned.ts'
-import { type SessionShape, lateSql, moment, numberedSql, sameKey, sessionsSql } from './session-sql.ts'
+import { rewriteWithout } from './rewrite.ts'
+import { type SessionShape, lateSql, numberedSql, sameKey, sessionsSql } from './session-sql.ts'
 import type { TableChange } from './table-runner.ts'
-import { relationOf } from './warehouse.ts'
 
 export interface SessionStep {
   readonly table: Table
   readonly sessions: Extract<Materialization, { kind: 'session' }>
-  readonly database: Database
+  readonly engine: EngineStep
   readonly lakeTable: LakeTable
   readonly pins: Pins
   /** Since the last step; undefined to compute all. */
@@ -40,22 +39,18 @@ export async function computeSessions(step: SessionStep): Promise<TableChange> {
   const driver = driverOf(step.table, pins)
   const others = [...pins.values()].filter((pin) => pin !== driver)
   const scratch = new Scratch(step, driver)
-  try {
-    if (
-      !changes ||
-      fromMs === undefined ||
-      frontierMs === undefined ||
-      others.some(({ dataset }) => isChanged(changes.get(dataset.name)))
-    )
-      return await computeAll(step, scratch, driver)
-    return await computeSince(step, scratch, driver, changes.get(driver.dataset.name)!, fromMs, frontierMs)
-  } finally {
-    await scratch.drop()
-  }
+  if (
+    !changes ||
+    fromMs === undefined ||
+    frontierMs === undefined ||
+    others.some(({ dataset }) => isChanged(changes.get(dataset.name)))
+  )
+    return computeAll(step, scratch, driver)
+  return computeSince(step, scratch, driver, changes.get(driver.dataset.name)!, fromMs, frontierMs)
 }
 
 async function computeAll(step: SessionStep, scratch: Scratch, driver: Pin): Promise<TableChange> {
-  await scratch.number(await rangeRelation(driver, -Infinity, Infinity))
+  await scratch.number(await rangeRelation(step.engine, driver, -Infinity, Infinity))
   const wanted = step.sessions.emit === 'continuous' ? 'true' : isClosed(step)
   return { add: await emit(step, scratch, wanted), remove: await step.live(), ...(await frontierOf(step, scratch)) }
 }
@@ -68,24 +63,24 @@ async function computeSince(
   fromMs: number,
   frontierMs: number,
 ): Promise<TableChange> {
-  const { sessions, watermarkMs, lakeTable, database } = step
+  const { sessions, watermarkMs, lakeTable, engine } = step
   const isMarked = sessions.emit === 'continuous'
   const live = await step.live()
   const lateFromMs = await scratch.findLate(driver, [...changed.added, ...changed.removed], live, fromMs, frontierMs)
   const isPassed = watermarkMs !== undefined && watermarkMs > fromMs
   if (!isPassed && lateFromMs === undefined && !(isMarked && isChanged(changed)))
     return { add: [], remove: [], frontierMs }
-  const events = await rangeRelation(driver, Math.min(frontierMs, lateFromMs ?? Infinity), Infinity)
+  const events = await rangeRelation(step.engine, driver, Math.min(frontierMs, lateFromMs ?? Infinity), Infinity)
   await scratch.number(lateFromMs === undefined ? events : scratch.sinceLate(events, frontierMs))
   // Published before, if at all, as open: others among those found are the ends of closed ones.
-  const wasOpen = `${WINDOW_END} > ${moment(fromMs)}`
+  const wasOpen = `${WINDOW_END} > ${engine.dialect.timestamp(fromMs)}`
   const due = lateFromMs === undefined ? wasOpen : `(${wasOpen} OR ${scratch.isLate})`
   const add = await emit(step, scratch, isMarked ? due : `${due} AND ${isClosed(step)}`)
   const replaced = [...(lateFromMs === undefined ? [] : [scratch.isLateFrom]), ...(isMarked ? [wasOpen] : [])]
   const rest =
     replaced.length === 0
       ? { add: [], remove: [] }
-      : await rewriteWithout(lakeTable, database, live, replaced.join(' OR '))
+      : await rewriteWithout(engine, lakeTable, live, replaced.join(' OR '))
   return {
     add: [...add, ...rest.add],
     remove: live.filter((file) => rest.remove.includes(file.path)),
@@ -103,15 +98,15 @@ export function sessionInput({ sql }: Table): Dataset {
   return sql.datasets.find((dataset) => timeColumn(dataset) !== undefined)!
 }
 
-function isClosed({ watermarkMs }: Pick<SessionStep, 'watermarkMs'>): string {
-  return watermarkMs === undefined ? 'false' : `${WINDOW_END} <= ${moment(watermarkMs)}`
+function isClosed({ watermarkMs, engine }: SessionStep): string {
+  return watermarkMs === undefined ? 'false' : `${WINDOW_END} <= ${engine.dialect.timestamp(watermarkMs)}`
 }
 
 /** Where the next step has to begin: the start of the earliest open session. */
 async function frontierOf(step: SessionStep, scratch: Scratch): Promise<{ frontierMs?: number }> {
   if (step.watermarkMs === undefined) return {}
-  const [row] = await step.database.rows(
-    `SELECT epoch_ms(min(${WINDOW_START})) AS low FROM ${scratch.sessions} WHERE NOT (${isClosed(step)})`,
+  const [row] = await step.engine.rows(
+    `SELECT ${step.engine.dialect.epochMs(`min(${WINDOW_START})`)} AS low FROM ${scratch.sessions} WHERE NOT (${isClosed(step)})`,
   )
   return { frontierMs: row!.low === null ? step.watermarkMs : Math.min(step.watermarkMs, Number(row!.low)) }
 }
@@ -119,53 +114,62 @@ async function frontierOf(step: SessionStep, scratch: Scratch): Promise<{ fronti
 async function emit(step: SessionStep, scratch: Scratch, wanted: string): Promise<DataFile[]> {
   const whole = new Map<string, string>()
   for (const pin of step.pins.values())
-    if (timeColumn(pin.dataset) === undefined) whole.set(pin.dataset.name, await wholeRelation(pin))
+    if (timeColumn(pin.dataset) === undefined) whole.set(pin.dataset.name, await wholeRelation(step.engine, pin))
   const found = `(SELECT * FROM ${scratch.sessions} AS found WHERE ${wanted})`
-  return step.write(sessionQuery(step.table, whole, scratch.rows, found, `NOT (${isClosed(step)})`))
+  return step.write(
+    sessionQuery(step.engine.dialect, step.table, whole, scratch.rows, found, `NOT (${isClosed(step)})`),
+  )
 }
 
 /** The rows of sessions, as a relation: the table's query as a lateral join, which the engine turns into one grouped by session. */
 export function sessionQuery(
-  { sql, materialization }: Table,
+  { identifier, allBut, name: engine }: Dialect,
+  table: Table,
   whole: ReadonlyMap<string, string>,
   numbered: string,
   sessions: string,
   isOpen: string,
 ): string {
-  const { by, emit } = materialization as Extract<Materialization, { kind: 'session' }>
-  const own = `(SELECT * EXCLUDE ("$session") FROM ${numbered} AS "$rows" WHERE "$rows"."$session" = "$sessions"."$session")`
-  const query = sql.render({ dataset: ({ name }) => whole.get(name) ?? own, parameter: (name) => `$${name}` })
+  const { by, emit } = table.materialization as Extract<Materialization, { kind: 'session' }>
+  const [session, one, rows, result] = [
+    identifier('$session'),
+    identifier('$sessions'),
+    identifier('$rows'),
+    identifier('$result'),
+  ]
+  const own = `(SELECT ${allBut('$session')} FROM ${numbered} AS ${rows} WHERE ${rows}.${session} = ${one}.${session})`
+  const query = queryFor(table, engine).render({
+    dataset: ({ name }) => whole.get(name) ?? own,
+    parameter: (name) => `$${name}`,
+  })
   const columns = [
-    WINDOW_START,
-    WINDOW_END,
+    `${one}.${WINDOW_START}`,
+    `${one}.${WINDOW_END}`,
     ...(emit === 'continuous' ? [`${isOpen} AS ${WINDOW_OPEN}`] : []),
-    ...by.map(quoteIdentifier),
-  ].map((column) => (column.includes(' AS ') ? column : `"$sessions".${column}`))
-  return `(SELECT ${columns.join(', ')}, "$result".* FROM ${sessions} AS "$sessions", LATERAL (${query}) AS "$result")`
+    ...by.map((name) => `${one}.${identifier(name)}`),
+  ]
+  return `(SELECT ${columns.join(', ')}, ${result}.* FROM ${sessions} AS ${one}, LATERAL (${query}) AS ${result})`
 }
 
-/** The intermediate tables of a step, in the engine's memory or its temporary files. */
+/** The intermediate tables of a step, kept by the engine. */
 class Scratch {
   readonly #step: SessionStep
   readonly #shape: SessionShape
-  readonly rows: string
-  readonly sessions: string
-  readonly #late: string
+  rows = ''
+  sessions = ''
+  #late = ''
 
   constructor(step: SessionStep, driver: Pin) {
-    const { name } = step.table
     const { by, gap } = step.sessions
     this.#step = step
-    this.#shape = { time: timeColumn(driver.dataset)!, by, gapMs: durationMs(gap, `${name}.gap`) }
-    this.rows = quoteIdentifier(`rows of ${name}`)
-    this.sessions = quoteIdentifier(`sessions of ${name}`)
-    this.#late = quoteIdentifier(`late in ${name}`)
+    this.#shape = { time: timeColumn(driver.dataset)!, by, gapMs: durationMs(gap, `${step.table.name}.gap`) }
   }
 
   /** Finds the sessions of some events. */
   async number(relation: string): Promise<void> {
-    await this.#make(this.rows, numberedSql(relation, this.#shape))
-    await this.#make(this.sessions, sessionsSql(this.rows, this.#shape))
+    const { dialect } = this.#step.engine
+    this.rows = await this.#keep('rows of', numberedSql(dialect, relation, this.#shape))
+    this.sessions = await this.#keep('sessions of', sessionsSql(dialect, this.rows, this.#shape))
   }
 
   /** Finds the keys with changed events before `fromMs`, and the earliest time from which sessions are computed again. */
@@ -177,37 +181,41 @@ class Scratch {
     frontierMs: number,
   ): Promise<number | undefined> {
     if (changed.length === 0) return undefined
-    const { database, lakeTable } = this.#step
-    const events = relationOf(driver.table, changed)
-    await this.#make(this.#late, lateSql(events, relationOf(lakeTable, live), this.#shape, fromMs, frontierMs))
-    const [row] = await database.rows(`SELECT epoch_ms(min("$from")) AS low FROM ${this.#late}`)
+    const { engine, lakeTable } = this.#step
+    const { dialect } = engine
+    const events = await engine.relation(driver.table, changed)
+    const published = await engine.relation(lakeTable, live)
+    this.#late = await this.#keep('late in', lateSql(dialect, events, published, this.#shape, fromMs, frontierMs))
+    const earliest = dialect.epochMs(`min(${dialect.identifier('$from')})`)
+    const [row] = await engine.rows(`SELECT ${earliest} AS low FROM ${this.#late}`)
     return row!.low === null ? undefined : Number(row!.low)
   }
 
   /** Of some events, those of late keys from their time on and those of others from `frontierMs` on. */
   sinceLate(relation: string, frontierMs: number): string {
     const { time, by } = this.#shape
-    const from = `coalesce(late."$from", ${moment(frontierMs)})`
-    return `(SELECT rows.* FROM ${relation} AS rows LEFT JOIN ${this.#late} AS late ON ${sameKey('rows', 'late', by)} WHERE rows.${quoteIdentifier(time)}::TIMESTAMP >= ${from})`
+    const { dialect } = this.#step.engine
+    const from = `coalesce(late.${dialect.identifier('$from')}, ${dialect.timestamp(frontierMs)})`
+    const at = asTimestamp(dialect, `rows.${dialect.identifier(time)}`)
+    return `(SELECT rows.* FROM ${relation} AS rows LEFT JOIN ${this.#late} AS late ON ${sameKey(dialect, 'rows', 'late', by)} WHERE ${at} >= ${from})`
   }
 
   /** Condition: a session found is of a late key. */
   get isLate(): string {
-    return `EXISTS (SELECT 1 FROM ${this.#late} AS late WHERE ${sameKey('late', 'found', this.#shape.by)})`
+    return `EXISTS (SELECT 1 FROM ${this.#late} AS late WHERE ${this.#same('late', 'found')})`
   }
 
   /** Condition: a published session is computed again. */
   get isLateFrom(): string {
-    const isSame = sameKey('late', 'rows', this.#shape.by)
-    return `EXISTS (SELECT 1 FROM ${this.#late} AS late WHERE ${isSame} AND rows.${WINDOW_START} >= late."$from")`
+    const from = this.#step.engine.dialect.identifier('$from')
+    return `EXISTS (SELECT 1 FROM ${this.#late} AS late WHERE ${this.#same('late', 'rows')} AND rows.${WINDOW_START} >= late.${from})`
   }
 
-  async drop(): Promise<void> {
-    for (const name of [this.rows, this.sessions, this.#late])
-      await this.#step.database.rows(`DROP TABLE IF EXISTS ${name}`)
+  #same(a: string, b: string): string {
+    return sameKey(this.#step.engine.dialect, a, b, this.#shape.by)
   }
 
-  async #make(name: string, query: string): Promise<void> {
-    await this.#step.database.rows(`CREATE OR REPLACE TABLE ${name} AS ${query}`)
+  #keep(what: string, query: string): Promise<string> {
+    return this.#step.engine.keep(`${what} ${this.#step.table.name}`, query)
   }
 }

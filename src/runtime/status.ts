@@ -16,7 +16,7 @@ export interface Observed {
   readonly nowMs: number
   lakeTable(name: string): LakeTable
   /** Acknowledged records that are not in a committed snapshot. */
-  streamLag(name: string): number
+  streamLag(name: string): number | undefined
   /** Results of checks newer than those in the snapshots. */
   auditsOf(name: string): readonly AuditResult[]
   stateOf(dataset: Dataset): StepState
@@ -28,7 +28,7 @@ export function observe(runtime: Runtime): Observed {
   return {
     nowMs: runtime.options.clock.now(),
     lakeTable: (name) => runtime.lakeTable(name),
-    streamLag: (name) => runtime.streams.get(name)!.lag,
+    streamLag: (name) => runtime.lagOf(name),
     auditsOf: (name) => runtime.audits.get(name) ?? [],
     handlersOf: (name) =>
       runtime.handlers
@@ -60,7 +60,8 @@ function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
     // A table of a query receives what it publishes: nothing is refused on the way.
     ...(refusesRows(dataset) ? counts : { received: rows, accepted: rows, duplicates: 0, quarantined: 0 }),
     refuses: refusesRows(dataset),
-    lag: dataset.kind === 'stream' ? observed.streamLag(dataset.name) : inputsBehind(dataset, table, observed),
+    lag:
+      dataset.kind === 'stream' ? (observed.streamLag(dataset.name) ?? null) : inputsBehind(dataset, table, observed),
     freshness_ms: main ? Math.max(0, observed.nowMs - main.timestampMs) : null,
     ...(handlers.length === 0 ? {} : { handlers }),
     watermark: watermarkText(dataset, newest?.record),

@@ -1,11 +1,11 @@
-import type { Database } from '../engine/duckdb/database.ts'
 import type { Snapshot } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { runAudits } from './audits.ts'
+import type { EngineStep } from './engine.ts'
 import type { AuditResult } from './record.ts'
 import type { StepOutcome } from './scheduler.ts'
 import type { StreamRunner } from './stream-runner.ts'
-import { CANDIDATE, relationOf } from './warehouse.ts'
+import { CANDIDATE } from './warehouse.ts'
 
 /**
  * Audits the newest snapshot of a stream. Where a blocking check holds snapshots back, one that passes is published;
@@ -13,7 +13,7 @@ import { CANDIDATE, relationOf } from './warehouse.ts'
  */
 export async function auditStream(
   runner: StreamRunner,
-  database: Database,
+  engine: EngineStep,
   relation: (dataset: Dataset) => Promise<string>,
 ): Promise<StepOutcome & { audits: readonly AuditResult[] }> {
   const { table, stream, options } = runner
@@ -21,11 +21,11 @@ export async function auditStream(
   const newest: Snapshot | undefined = options.audited ? (table.snapshot(CANDIDATE) ?? main) : main
   if (!newest) return { outcome: 'unchanged', audits: [] }
   const audits = await runAudits(stream, {
-    self: relationOf(table, await table.files(newest)),
+    self: await engine.relation(table, await table.files(newest)),
     fields: stream.fields,
     time: stream.time,
     nowMs: options.clock.now(),
-    database,
+    engine,
     relation,
   })
   const blocking = audits.find((audit) => !audit.passed && audit.severity === 'block')

@@ -1,28 +1,23 @@
-import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
+import { MillraceError, asMillraceError } from '../base/errors.ts'
 import { Bell } from '../base/bell.ts'
 import type { Clock } from '../base/clock.ts'
 import { SerialQueue } from '../base/queue.ts'
-import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
-import type { Commit, LakeTable, Snapshot } from '../lake/table.ts'
-import type { PartitionLog, RecordBatch, Segment, StreamLog } from '../log/log.ts'
-import { routeLines } from '../log/route.ts'
+import type { LakeTable, Snapshot } from '../lake/table.ts'
+import type { PartitionLog, Segment, StreamLog } from '../log/log.ts'
 import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
+import { CommitTimer } from './commit-timer.ts'
+import { type Committed, fencedPartition } from './committed.ts'
+import { Landed } from './landed.ts'
 import type { BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
+import { laneName } from './lane-job.ts'
 import { PartitionRunner } from './partition-runner.ts'
-import {
-  type Counts,
-  NO_COUNTS,
-  type StepRecord,
-  type Superseded,
-  addCounts,
-  readRecord,
-  recordSummary,
-} from './record.ts'
-import { CANDIDATE, newestStep, toDataFiles } from './warehouse.ts'
+import { type Counts, addCounts } from './record.ts'
+import { type Replacement, StreamCommits } from './stream-commits.ts'
+import { newestStep } from './warehouse.ts'
 import { streamWatermark } from './watermark.ts'
 
 export interface StreamRunnerOptions {
@@ -49,144 +44,84 @@ export interface StreamRunnerOptions {
   onCommit(snapshot: Snapshot): void
   /** Called when the stream stops for good. */
   onFailed(error: MillraceError): void
+  /** Partitions it begins with; all unless told. */
+  readonly owned?: readonly number[]
+  /** Another worker has taken a partition, which this one has let go of. Without it that ends the stream. */
+  onFenced?(partition: number, error: MillraceError): void
 }
 
 export interface StreamLimits {
   /** Longest time between a gated batch and its commit while busy, ms. */
   readonly commitIntervalMs: number
-  /** Acknowledged, uncommitted bytes over which appends are refused. */
-  readonly backlogBytes: number
   /** A stream at rest for this long commits at once, ms. */
   readonly quietMs: number
   /** Shortest time between two micro-batches of a lane, ms: bounds the number of segments. */
   readonly lingerMs: number
 }
 
-/** Where a stream stands in the lake. */
-export interface Committed {
-  /** Next offset per partition. */
-  readonly offsets: readonly number[]
-  readonly counts: Counts
-  /** Newest event time accepted per partition, ms; null before the first. Empty without an event time. */
-  readonly newest: readonly (number | null)[]
-  /** Replays done, of log or quarantine. */
-  readonly replays: number
-  /** Ranges that hold an older version of a file, and were left out. */
-  readonly superseded: readonly Superseded[]
-}
-
-/** Files that take the place of others. */
-export interface Replacement {
-  readonly committed: Partial<Committed>
-  readonly add: readonly DataFile[]
-  readonly remove: readonly string[]
-  readonly quarantineAdd: readonly DataFile[]
-  readonly quarantineRemove: readonly string[]
-}
-
-/** Shortest time between two commits when a window waits, ms. */
-const URGENT_MS = 200
-const LOOK_MS = 50
-
 const NO_PARTITIONS: ReadonlySet<number> = new Set()
 
-/** A gated micro-batch that awaits its commit: part of the hot view. */
-interface Landed {
-  readonly partition: number
-  readonly to: number
-  readonly files: readonly WrittenFile[]
-  /** The same, for the commit, once they are fsynced. */
-  readonly rows: Promise<readonly DataFile[]>
-  readonly refused: Promise<readonly DataFile[]>
-  readonly counts: Counts
-  readonly newestMs: number
+/** A partition that is this worker's. */
+interface Owned {
+  readonly runner: PartitionRunner
+  /** Ends its lane, after the batches under way. */
+  readonly stop: AbortController
+  running: Promise<void>
 }
 
 /**
  * Takes a stream's records from its log through the gate into the lake, exactly once: the offsets reached are part of
- * the commit that holds their rows, so after a crash it goes on from there.
+ * the commit that holds their rows, so after a crash it goes on from there. Several may share a stream, each with partitions of its own.
  */
 export class StreamRunner {
   readonly #options: StreamRunnerOptions
-  readonly #partitions: readonly PartitionRunner[]
-  #landed: Landed[] = []
+  readonly #commits: StreamCommits
+  readonly #owned = new Map<number, Owned>()
+  /** Lanes of partitions that were let go of, as long as they run. */
+  readonly #ending = new Map<number, Promise<unknown>>()
+  readonly #landed = new Landed()
   #hotVersion = 0
-  #committed: Committed
-  readonly #commits = new SerialQueue()
+  readonly #turns = new SerialQueue()
   readonly #rewrites = new SerialQueue()
   readonly #bell = new Bell()
-  #running: Promise<unknown> = Promise.resolve()
-  #stopping = new AbortController()
-  #commitTimer: Promise<void> | undefined
-  #lastCommitMs = -Infinity
-  #lastLandedMs = -Infinity
+  #started = false
+  readonly #stopping = new AbortController()
+  readonly #timer: CommitTimer
   /** When each partition's last record came, or the stream was opened. */
   readonly #lastRecordMs: number[]
-  #nextPartition = 0
   #paused = false
-  /** A window waits for what has landed. */
-  #urgent = false
-  #quarantine: LakeTable | undefined
   failure: MillraceError | undefined
 
-  private constructor(options: StreamRunnerOptions) {
+  private constructor(options: StreamRunnerOptions, commits: StreamCommits) {
     this.#options = options
-    const newest = newestStep(options.table)
-    const partitions = options.log.partitions
-    const offsets = partitions.map((partition, i) => newest?.record.offsets?.[i] ?? partition.start)
-    this.#committed = {
-      offsets,
-      counts: newest?.record.counts ?? NO_COUNTS,
-      newest: options.eventTime === undefined ? [] : partitions.map((_, i) => newest?.record.newest?.[i] ?? null),
-      replays: newest?.record.replays ?? 0,
-      superseded: newest?.record.superseded ?? [],
-    }
-    this.#lastRecordMs = partitions.map(() => options.clock.monotonic())
-    this.#partitions = partitions.map((partition, i) => this.#partitionRunner(partition, offsets[i]!))
-    partitions.forEach((partition, i) => partition.checkpointed(offsets[i]!))
-  }
-
-  #partitionRunner(log: PartitionLog, from: number): PartitionRunner {
-    const { stream, eventTime, lanes, clock, limits, code, temporary, table } = this.#options
-    return new PartitionRunner({
-      stream,
-      eventTime,
-      log,
-      from,
-      newestMs: this.#committed.newest[log.partition] ?? -Infinity,
-      lanes,
+    this.#commits = commits
+    const { clock, limits, log } = options
+    this.#lastRecordMs = log.partitions.map(() => clock.monotonic())
+    this.#timer = new CommitTimer({
       clock,
-      bell: this.#bell,
-      lingerMs: limits.lingerMs,
-      code,
-      temporary,
-      table,
-      quarantineTable: () => this.quarantineTable(),
-      gate: (sources) => this.#options.gate(sources),
-      isPaused: () => this.#paused,
-      skips: () =>
-        this.#committed.superseded
-          .filter((range) => range.partition === log.partition)
-          .map((range) => [range.from, range.to] as const),
-      acceptedFiles: () => this.#acceptedFiles(),
-      onLanded: (segment, result) => this.#land(segment, result),
-      onFailed: (error) => this.#fail(error),
+      intervalMs: limits.commitIntervalMs,
+      quietMs: limits.quietMs,
+      signal: this.#stopping.signal,
+      commit: () => this.commit(),
+      onFailed: (error) => this.#fail(asMillraceError(error)),
     })
   }
 
-  async #acceptedFiles(): Promise<readonly { path: string }[]> {
-    const { table } = this.#options
-    // Taken together: a commit moves files from one to the other.
-    const newest = newestStep(table)
-    const landed = this.#landed.flatMap(({ files }) => files)
-    const committed = newest ? await table.files(newest.snapshot) : []
-    return [...committed, ...landed]
-  }
-
   static async open(options: StreamRunnerOptions): Promise<StreamRunner> {
-    const runner = new StreamRunner(options)
-    runner.#quarantine = await options.openQuarantine(false)
-    await runner.#recoverQuarantine()
+    const { stream, run, code, table, log, audited, eventTime } = options
+    const commits = await StreamCommits.open({
+      stream: stream.name,
+      run,
+      code,
+      table,
+      audited,
+      openQuarantine: (create) => options.openQuarantine(create),
+      beginning: { starts: log.partitions.map(({ start }) => start), hasEventTime: eventTime !== undefined },
+    })
+    const runner = new StreamRunner(options, commits)
+    const owned = options.owned ?? log.partitions.map(({ partition }) => partition)
+    await commits.take(new Map(owned.map((partition) => [partition, undefined])))
+    await Promise.all(owned.map((partition) => runner.#begin(partition)))
     return runner
   }
 
@@ -200,16 +135,124 @@ export class StreamRunner {
 
   /** The quarantine table, when there is one. */
   get quarantine(): LakeTable | undefined {
-    return this.#quarantine
+    return this.#commits.quarantine
   }
 
   /** The quarantine table, made when there is none yet. */
-  async quarantineTable(): Promise<LakeTable> {
-    return (this.#quarantine ??= (await this.#options.openQuarantine(true))!)
+  quarantineTable(): Promise<LakeTable> {
+    return this.#commits.quarantineTable()
   }
 
   get log(): StreamLog {
     return this.#options.log
+  }
+
+  /** Partitions that are this worker's. */
+  get owned(): readonly number[] {
+    return [...this.#owned.keys()].toSorted((a, b) => a - b)
+  }
+
+  /**
+   * Makes a partition this worker's, under the lease with this epoch, and goes on where the lake says that it stands. Errors:
+   * `conflict`/`fenced` when it was taken under a newer lease; those of the lake.
+   */
+  async own(partition: number, epoch: number): Promise<void> {
+    this.lose(partition)
+    await this.#ending.get(partition)
+    await this.#turns.run(() => this.#commits.take(new Map([[partition, epoch]])))
+    await this.#begin(partition)
+  }
+
+  /** Lets a partition go to another worker, once its batches under way are committed. */
+  async disown(partition: number): Promise<void> {
+    const owned = this.#owned.get(partition)
+    if (!owned) return
+    owned.stop.abort()
+    this.#bell.ring()
+    await owned.running
+    await this.commit()
+    this.lose(partition)
+    if (this.failure) throw this.failure
+  }
+
+  /** Lets go of a partition at once: another worker may have it already, and gates again what is not committed. */
+  lose(partition: number): void {
+    const owned = this.#owned.get(partition)
+    if (!owned) return
+    this.#owned.delete(partition)
+    this.#commits.drop(partition)
+    this.#landed.drop(partition)
+    this.#hotVersion++
+    owned.stop.abort()
+    this.#bell.ring()
+    const { lanes, log, stream } = this.#options
+    if (!this.#started) return
+    const ended = owned.running
+      .then(() => lanes.forget(laneName(stream, partition)))
+      .finally(() => log.partitions[partition]!.leave())
+    this.#ending.set(
+      partition,
+      ended.catch(() => undefined),
+    )
+  }
+
+  async #begin(partition: number): Promise<void> {
+    const log = this.#options.log.partitions[partition]!
+    const from = this.committed.offsets[partition]!
+    await log.follow(from)
+    log.checkpointed(from)
+    const runner = this.#partitionRunner(log, from)
+    const owned = { runner, stop: new AbortController(), running: Promise.resolve() }
+    this.#owned.set(partition, owned)
+    if (this.#started) this.#run(owned)
+  }
+
+  #run(owned: Owned): void {
+    owned.running = owned.runner.run(AbortSignal.any([this.#stopping.signal, owned.stop.signal]))
+  }
+
+  #partitionRunner(log: PartitionLog, from: number): PartitionRunner {
+    const { stream, eventTime, lanes, clock, limits, code, temporary, table } = this.#options
+    const { partition } = log
+    const runner: PartitionRunner = new PartitionRunner({
+      stream,
+      eventTime,
+      log,
+      from,
+      newestMs: this.committed.newest[partition] ?? -Infinity,
+      lanes,
+      clock,
+      bell: this.#bell,
+      lingerMs: limits.lingerMs,
+      code,
+      temporary,
+      table,
+      quarantineTable: () => this.quarantineTable(),
+      gate: (sources) => this.#options.gate(sources),
+      isPaused: () => this.#paused,
+      skips: () =>
+        this.committed.superseded
+          .filter((range) => range.partition === partition)
+          .map((range) => [range.from, range.to] as const),
+      acceptedFiles: () => this.#acceptedFiles(),
+      // A partition that was lost meanwhile is of no concern any more.
+      onLanded: (segment, from, result) => {
+        if (this.#owned.get(partition)?.runner === runner) this.#land(segment, from, result)
+      },
+      onFailed: (error) => {
+        if (this.#owned.get(partition)?.runner === runner) this.#fail(error)
+      },
+    })
+    return runner
+  }
+
+  async #acceptedFiles(): Promise<readonly { path: string }[]> {
+    const { table } = this.#options
+    // Taken together: a commit moves files from one to the other.
+    const newest = newestStep(table)
+    const { files } = this.#landed
+    const committed = newest ? await table.files(newest.snapshot) : []
+    return [...committed, ...files]
   }
 
   /** Partitions that have been without records for longer than the stream's `idle`. */
@@ -219,80 +262,48 @@ export class StreamRunner {
     const since = clock.monotonic() - eventTime.idleMs
     // What waits to be processed is on its way, however long that takes.
     const isIdle = ({ partition, end }: PartitionLog) =>
-      this.#lastRecordMs[partition]! <= since && this.#committed.offsets[partition]! >= end
+      this.#lastRecordMs[partition]! <= since && this.committed.offsets[partition]! >= end
     return new Set(log.partitions.filter(isIdle).map(({ partition }) => partition))
   }
 
   /** Counts of what is committed and landed. */
   get counts(): Counts {
-    return this.#landed.reduce((sum, landed) => addCounts(sum, landed.counts), this.#committed.counts)
+    return addCounts(this.committed.counts, this.#landed.counts)
   }
 
-  /** Acknowledged records not yet in a committed snapshot. */
+  /** Acknowledged records of this worker's partitions that are not yet in a committed snapshot. */
   get lag(): number {
-    return this.#options.log.partitions.reduce(
-      (sum, partition, i) => sum + partition.end - this.#committed.offsets[i]!,
-      0,
-    )
+    const { partitions } = this.#options.log
+    return this.owned.reduce((sum, i) => sum + partitions[i]!.end - this.committed.offsets[i]!, 0)
   }
 
-  /** Makes records durable. Throws unavailable/backlog-full over the bound, and whatever ended the stream. */
-  async append(batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
-    if (this.failure) throw this.failure
-    const { log, limits, stream } = this.#options
-    const backlog = log.partitions.reduce((sum, partition) => sum + partition.backlogBytes, 0)
-    if (backlog > limits.backlogBytes) {
-      throw new MillraceError(
-        'unavailable',
-        'backlog-full',
-        `Stream '${stream.name}' has ${backlog} bytes waiting to be processed, over its bound of ${limits.backlogBytes}.`,
-        {
-          hint: 'Send again after the time in Retry-After; nothing of this request was kept.',
-          context: { dataset: stream.name },
-        },
-      )
-    }
-    if (log.partitions.length === 1) return this.#appendTo(log.partitions[0]!, batch)
-    if (stream.key.length === 0) {
-      this.#nextPartition = (this.#nextPartition + 1) % log.partitions.length
-      return this.#appendTo(log.partitions[this.#nextPartition]!, batch)
-    }
-    const lines = [batch.lines].flat().map((part) => Buffer.from(part.buffer, part.byteOffset, part.byteLength))
-    const parts = routeLines({ lines, records: batch.records }, stream.key, log.partitions.length)
-    const results = await Promise.all(
-      parts.map((part) =>
-        this.#appendTo(log.partitions[part.partition]!, { ...batch, lines: part.lines, records: part.records }),
-      ),
-    )
-    return { received: batch.records, repeated: results.every((result) => result.repeated) }
-  }
-
-  async #appendTo(partition: PartitionLog, batch: RecordBatch): Promise<{ received: number; repeated: boolean }> {
-    const { repeated } = await partition.append(batch)
-    this.#lastRecordMs[partition.partition] = this.#options.clock.monotonic()
+  /** Records have come to a partition, through here or otherwise. */
+  grown(partition: number): void {
+    this.#lastRecordMs[partition] = this.#options.clock.monotonic()
     this.#bell.ring()
-    return { received: batch.records, repeated }
   }
 
   /** Starts the lanes. */
   start(): void {
-    const { signal } = this.#stopping
-    this.#running = Promise.all(this.#partitions.map((partition) => partition.run(signal)))
+    this.#started = true
+    for (const owned of this.#owned.values()) this.#run(owned)
   }
 
   /** Stops after the batches under way, and commits what has landed. */
   async stop(): Promise<void> {
     this.#stopping.abort()
     this.#bell.ring()
-    await this.#running
+    await Promise.all([...[...this.#owned.values()].map(({ running }) => running), ...this.#ending.values()])
     await this.commit()
-    await this.#commits.idle()
+    await this.#turns.idle()
+    await Promise.all(this.#options.log.partitions.map((partition) => partition.leave()))
   }
 
-  /** Gates and commits everything acknowledged when called. Throws what stopped the stream, if anything did. */
+  /** Gates and commits everything acknowledged when called, of this worker's partitions. Throws what stopped the stream, if anything did. */
   async drain(): Promise<void> {
     const ends = this.#options.log.partitions.map((partition) => partition.end)
-    while (!this.failure && this.#partitions.some(({ position }, i) => position < ends[i]!)) await this.#bell.wait()
+    const isBehind = () => [...this.#owned].some(([i, { runner }]) => runner.position < ends[i]!)
+    while (!this.failure && isBehind()) await this.#bell.wait()
     await this.commit()
     if (this.failure) throw this.failure
   }
@@ -318,7 +329,7 @@ export class StreamRunner {
   async #exclusively<T>(work: () => Promise<T>): Promise<T> {
     this.#paused = true
     try {
-      while (this.#partitions.some((partition) => partition.isBusy)) await this.#bell.wait()
+      while ([...this.#owned.values()].some(({ runner }) => runner.isBusy)) await this.#bell.wait()
       await this.commit()
       if (this.failure) throw this.failure
       return await work()
@@ -328,125 +339,72 @@ export class StreamRunner {
     }
   }
 
-  #land(segment: Segment, result: BatchResult): void {
-    const { accepted, duplicates, quarantined, files, quarantineFiles, newestMs } = result
-    const sync = (table: LakeTable, written: readonly WrittenFile[]) => {
-      const synced = table.syncAhead(toDataFiles(table, written))
-      // Told by the commit.
-      synced.catch(() => undefined)
-      return synced
-    }
-    this.#landed.push({
-      partition: segment.partition,
-      to: segment.to,
-      files,
-      rows: sync(this.#options.table, files),
-      refused: quarantineFiles.length === 0 ? Promise.resolve([]) : sync(this.#quarantine!, quarantineFiles),
-      counts: { received: accepted + duplicates + quarantined, accepted, duplicates, quarantined },
-      newestMs,
-    })
+  #land(segment: Segment, from: number, result: BatchResult): void {
+    this.#landed.add({ segment, from, result, table: this.table, quarantine: this.quarantine })
     this.#hotVersion++
-    this.#lastLandedMs = this.#options.clock.monotonic()
-    this.#urgent ||= this.#passesWindow()
-    this.#scheduleCommit()
+    this.#timer.isUrgent ||= this.#passesWindow()
+    this.#timer.landed()
   }
 
   /** Whether what has landed takes the watermark past a moment that a table waits for. */
   #passesWindow(): boolean {
     const { eventTime, stream, isAwaited } = this.#options
     if (eventTime === undefined) return false
-    const reached = [...this.#committed.newest]
-    for (const { partition, newestMs } of this.#landed) if (newestMs > -Infinity) reached[partition] = newestMs
+    const reached = [...this.committed.newest]
+    for (const { partition, newestMs } of this.#landed.batches) if (newestMs > -Infinity) reached[partition] = newestMs
     const watermark = (newest: readonly (number | null)[]) =>
       streamWatermark(stream, newest, this.idlePartitions()) ?? -Infinity
-    return isAwaited(watermark(this.#committed.newest), watermark(reached))
+    return isAwaited(watermark(this.committed.newest), watermark(reached))
   }
 
-  #scheduleCommit(): void {
-    if (this.#commitTimer) return
-    this.#commitTimer = this.#commitWhenDue().catch((error: unknown) => this.#fail(asMillraceError(error)))
-  }
-
-  /** Waits until the interval since the last commit is over, or nothing has landed for a while: then there is no reason to wait. */
-  async #commitWhenDue(): Promise<void> {
-    const { clock, limits } = this.#options
-    const { signal } = this.#stopping
-    while (!signal.aborted) {
-      const interval = this.#urgent ? Math.min(URGENT_MS, limits.commitIntervalMs) : limits.commitIntervalMs
-      const due = Math.min(this.#lastCommitMs + interval, this.#lastLandedMs + limits.quietMs)
-      const wait = due - clock.monotonic()
-      if (wait <= 0) break
-      // It may become urgent meanwhile.
-      await clock.sleep(Math.min(wait, LOOK_MS), signal)
-    }
-    await this.commit()
-  }
-
-  /** Commits what has landed: quarantine first, then the rows with the offsets. A crash between the two is mended on open. */
+  /** Commits what has landed: quarantine first, then the rows with the offsets. A crash between the two is mended by who has the partition next. */
   commit(): Promise<void> {
-    return this.#commits.run(async () => {
-      this.#commitTimer = undefined
-      const landed = [...this.#landed]
-      if (landed.length === 0 || this.failure) return
-      const { log, clock } = this.#options
-      const offsets = [...this.#committed.offsets]
-      const newest = [...this.#committed.newest]
-      for (const { partition, to, newestMs } of landed) {
-        offsets[partition] = to
-        if (newestMs > -Infinity && this.#options.eventTime) newest[partition] = newestMs
-      }
-      const counts = landed.reduce((sum, l) => addCounts(sum, l.counts), this.#committed.counts)
-      const committed = { ...this.#committed, offsets, counts, newest }
-      const summary = recordSummary(this.#record(committed))
-      const append = (add: readonly DataFile[]): Commit => ({ operation: 'append', add, remove: [], summary })
-      const rows = (await Promise.all(landed.map((l) => l.rows))).flat()
-      const refused = (await Promise.all(landed.map((l) => l.refused))).flat()
-      const snapshot = await this.#commitBoth(append(rows), refused.length > 0 ? append(refused) : undefined)
-      this.#committed = committed
-      this.#landed.splice(0, landed.length)
-      this.#urgent = this.#landed.length > 0 && this.#passesWindow()
+    return this.#turns.run(async () => {
+      this.#timer.begun()
+      if (this.#landed.batches.length === 0 || this.failure) return
+      const snapshot = await this.#commitOwned()
       this.#hotVersion++
-      this.#lastCommitMs = clock.monotonic()
-      log.partitions.forEach((partition, i) => partition.checkpointed(offsets[i]!))
-      if (this.#landed.length > 0) this.#scheduleCommit()
-      this.#options.onCommit(snapshot)
+      this.#timer.isUrgent = this.#landed.batches.length > 0 && this.#passesWindow()
+      this.#timer.ended(this.#landed.batches.length > 0)
+      this.#checkpoint()
+      if (snapshot) this.#options.onCommit(snapshot)
     })
   }
 
-  /**
-   * Commits quarantine, if any, then the rows. When the second fails the quarantine is ahead, which is mended on open and
-   * only there: the stream ends, for whatever it committed next would rest on a quarantine that is not its own.
-   */
-  async #commitBoth(rows: Commit, refused: Commit | undefined): Promise<Snapshot> {
-    const { table, audited } = this.#options
-    try {
-      if (refused) await (await this.quarantineTable()).commit(refused)
-      return await table.commit({ ...rows, ...(audited ? { ref: CANDIDATE } : {}) })
-    } catch (error) {
-      this.#fail(asMillraceError(error))
-      throw error
+  /** Commits the batches of partitions that nobody else has taken; undefined when nothing was left. */
+  async #commitOwned(): Promise<Snapshot | undefined> {
+    while (this.#landed.batches.length > 0) {
+      const { batches } = this.#landed
+      try {
+        const snapshot = await this.#commits.commit(batches)
+        this.#landed.remove(batches)
+        return snapshot
+      } catch (error) {
+        const partition = fencedPartition(error)
+        if (partition === undefined || !this.#options.onFenced) {
+          // Quarantine may be ahead, which is mended on open and only there: what came next would rest on it.
+          this.#fail(asMillraceError(error))
+          throw error
+        }
+        this.lose(partition)
+        // Where it was lost and had again meanwhile, its batches were dropped already.
+        this.#options.onFenced(partition, asMillraceError(error))
+      }
     }
+    return undefined
   }
 
-  #record({ offsets, counts, newest, replays, superseded }: Committed): StepRecord {
-    const { run, code } = this.#options
-    return {
-      run,
-      code,
-      offsets,
-      counts,
-      ...(newest.length === 0 ? {} : { newest }),
-      ...(replays === 0 ? {} : { replays }),
-      ...(superseded.length === 0 ? {} : { superseded }),
-    }
+  #checkpoint(): void {
+    const { log } = this.#options
+    for (const i of this.#owned.keys()) log.partitions[i]!.checkpointed(this.committed.offsets[i]!)
   }
 
   /** The published rows and, unless audits hold snapshots back, the rows that landed since. */
-  async hot(): Promise<{ files: readonly { path: string }[]; version: string; rows: number }> {
+  async hot(): Promise<{ files: readonly DataFile[]; version: string; rows: number }> {
     const { table, audited } = this.#options
     // Taken together: a commit moves files from one to the other.
     const main = table.snapshot('main')
-    const landed = audited ? [] : this.#landed.flatMap((l) => l.files)
+    const landed = audited ? [] : this.#landed.files
     const version = `${main?.id ?? 0}.${audited ? 0 : this.#hotVersion}`
     const committed = main ? await table.files(main) : []
     const rows = [...committed, ...landed].reduce((sum, file) => sum + file.records, 0)
@@ -455,7 +413,7 @@ export class StreamRunner {
 
   /** What is committed. */
   get committed(): Committed {
-    return this.#committed
+    return this.#commits.committed
   }
 
   get options(): StreamRunnerOptions {
@@ -465,46 +423,31 @@ export class StreamRunner {
   /**
    * Replaces rows of the stream and of its quarantine as one step, quarantine first; only within `exclusively`. The
    * commit of the rows decides: quarantine that is ahead of it after a crash is taken back.
+   *
+   * Errors: `unavailable`/`partitions-elsewhere` when other workers have partitions.
    */
   async replace(change: Replacement): Promise<Snapshot> {
-    const { log } = this.#options
-    const committed: Committed = { ...this.#committed, ...change.committed, replays: this.#committed.replays + 1 }
-    const summary = recordSummary(this.#record(committed))
-    const { add, remove, quarantineAdd, quarantineRemove } = change
-    const overwrite = { operation: 'overwrite', summary } as const
-    const snapshot = await this.#commitBoth(
-      { ...overwrite, add, remove },
-      quarantineAdd.length + quarantineRemove.length > 0
-        ? { ...overwrite, add: quarantineAdd, remove: quarantineRemove }
-        : undefined,
-    )
-    this.#committed = committed
-    committed.offsets.forEach((offset, i) => this.#partitions[i]!.moveTo(offset, committed.newest[i] ?? -Infinity))
+    this.#checkAlone()
+    const snapshot = await this.#commits.replace(change).catch((error: unknown) => {
+      this.#fail(asMillraceError(error))
+      throw error
+    })
+    for (const [i, { runner }] of this.#owned)
+      runner.moveTo(this.committed.offsets[i]!, this.committed.newest[i] ?? -Infinity)
     this.#hotVersion++
-    log.partitions.forEach((partition, i) => partition.checkpointed(committed.offsets[i]!))
+    this.#checkpoint()
     this.#options.onCommit(snapshot)
     return snapshot
   }
 
-  // Quarantine is committed before the rows. If the process died in between, its last snapshots are ahead of the
-  // checkpoint, and the same records will be gated again: those snapshots are taken back.
-  async #recoverQuarantine(): Promise<void> {
-    const quarantine = this.#quarantine
-    if (!quarantine) return
-    const reached = this.#committed.offsets
-    const history = quarantine.history()
-    const { replays } = this.#committed
-    const isAhead = (snapshot: Snapshot) => {
-      const record = readRecord(snapshot.summary)
-      return (record?.replays ?? 0) > replays || (record?.offsets ?? []).some((offset, i) => offset > (reached[i] ?? 0))
-    }
-    let at = quarantine.snapshot()
-    if (!at || !isAhead(at)) return
-    while (at && isAhead(at)) {
-      const { parentId }: Snapshot = at
-      at = parentId === undefined ? undefined : history.find((snapshot) => snapshot.id === parentId)
-      assert(parentId === undefined || at, 'the snapshot before an unfinished commit has not expired')
-    }
-    await quarantine.setRef('main', at?.id)
+  #checkAlone(): void {
+    const { stream, log } = this.#options
+    if (this.#owned.size === log.partitions.length) return
+    throw new MillraceError(
+      'unavailable',
+      'partitions-elsewhere',
+      `This process has ${this.#owned.size} of the ${log.partitions.length} partitions of stream '${stream.name}', and a replay needs all.`,
+      { hint: 'Stop the other workers for as long as it lasts.', context: { dataset: stream.name } },
+    )
   }
 }

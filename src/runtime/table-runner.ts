@@ -1,9 +1,6 @@
 import { MillraceError } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
-import { quoteIdentifier } from '../base/identifier.ts'
 import { SerialQueue } from '../base/queue.ts'
-import type { Database } from '../engine/duckdb/database.ts'
-import { duckdbType } from '../engine/duckdb/types.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { FileFilter } from '../lake/filter.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
@@ -11,17 +8,18 @@ import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { checkInputsOf } from '../project/project.ts'
 import { isWindowed, timeColumn } from '../project/event-time.ts'
-import type { Table } from '../project/table.ts'
+import { type Table, queryFor } from '../project/table.ts'
 import { checksFingerprint } from '../quality/audit.ts'
 import { runAudits } from './audits.ts'
-import { deltaReadings } from './delta.ts'
+import { castColumns } from './cast.ts'
+import { type FilesOf, deltaReadings } from './delta.ts'
+import type { Engine, EngineStep } from './engine.ts'
 import { frameOf } from './frame.ts'
-import { type InputChanges, type Pins, changesSince, isChanged } from './inputs.ts'
+import { type InputChanges, type Pins, changesSince, isChanged, wholeRelation } from './inputs.ts'
 import { mergeByKey } from './key-merge.ts'
 import { type Counts, NO_COUNTS, type StepRecord, readRecord, recordSummary } from './record.ts'
-import { writeFiles } from './partitioned.ts'
 import type { TransformRunner, Transformed } from './transform-runner.ts'
-import { CANDIDATE, newestStep, relationOf, rowsVersion } from './warehouse.ts'
+import { CANDIDATE, newestStep, rowsVersion } from './warehouse.ts'
 import { type IdlePartitions, queryWatermark, waitsForTime } from './watermark.ts'
 import { computeSessions } from './sessions.ts'
 import { computeWindows } from './windowed.ts'
@@ -32,7 +30,8 @@ export interface TableRunnerOptions {
   readonly fields: readonly Field[]
   readonly code: string
   readonly run: string
-  readonly database: Database
+  /** Computes the rows; where functions make them, the embedded one. */
+  readonly engine: Engine
   readonly clock: Clock
   /** Where files go, instead of the table's own place: for rows that are only compared. */
   readonly directory?: string
@@ -108,7 +107,7 @@ export class TableRunner {
   }
 
   async #refresh(range: RefreshRange): Promise<RefreshResult> {
-    const { table, lakeTable, code } = this.#options
+    const { table, lakeTable, code, engine } = this.#options
     const pins = this.#pin()
     const inputs = Object.fromEntries([...pins].map(([name, pin]) => [name, rowsVersion(pin.table, pin.snapshot)]))
     const checks = checksFingerprint(table)
@@ -122,17 +121,19 @@ export class TableRunner {
     const base = this.#published()
     const partial = range.fromMs !== undefined || range.toMs !== undefined
     const whole = range.everything === true || !main || !base || (base.code !== code && !partial)
-    const change = await this.#compute(pins, whole ? undefined : { main, record: base }, range, watermark)
-    // A backfill of some intervals says nothing of the others: what is due stays due.
-    const record = !partial
-      ? { code, inputs, watermark, frontier: change.frontierMs }
-      : {
-          code: base?.code ?? PARTIAL,
-          inputs: base?.inputs ?? {},
-          watermark: base?.watermark,
-          frontier: base?.frontier,
-        }
-    return this.#commit(table, pins, { run: this.#options.run, ...record, checks }, main, change)
+    return engine.step(async (step) => {
+      const change = await this.#compute(step, pins, whole ? undefined : { main, record: base }, range, watermark)
+      // A backfill of some intervals says nothing of the others: what is due stays due.
+      const record = !partial
+        ? { code, inputs, watermark, frontier: change.frontierMs }
+        : {
+            code: base?.code ?? PARTIAL,
+            inputs: base?.inputs ?? {},
+            watermark: base?.watermark,
+            frontier: base?.frontier,
+          }
+      return this.#commit(step, pins, { run: this.#options.run, ...record, checks }, main, change)
+    })
   }
 
   /** Where event time stands for a windowed table; it never goes back. */
@@ -145,10 +146,11 @@ export class TableRunner {
   }
 
   /** All rows, computed from scratch from what is published now, as files in a directory. Commits nothing. */
-  async recompute(directory: string): Promise<readonly DataFile[]> {
-    const apart = new TableRunner({ ...this.#options, directory })
+  async recompute(directory: string, engine = this.#options.engine): Promise<readonly DataFile[]> {
+    const apart = new TableRunner({ ...this.#options, directory, engine })
     const watermark = newestStep(this.#options.lakeTable)?.record.watermark
-    return (await apart.#compute(apart.#pin(), undefined, { everything: true }, watermark)).add
+    const everything = { everything: true } as const
+    return engine.step(async (step) => (await apart.#compute(step, apart.#pin(), undefined, everything, watermark)).add)
   }
 
   #pin(): Pins {
@@ -163,12 +165,13 @@ export class TableRunner {
   }
 
   async #compute(
+    engine: EngineStep,
     pins: Pins,
     since: { main: Snapshot; record: StepRecord } | undefined,
     range: RefreshRange,
     watermarkMs: number | undefined,
   ): Promise<TableChange> {
-    const { table, database, lakeTable } = this.#options
+    const { table, lakeTable } = this.#options
     const { materialization } = table
     const only =
       range.fromMs === undefined && range.toMs === undefined
@@ -179,19 +182,20 @@ export class TableRunner {
       since && range.everything !== true && !only ? await changesSince(computing, since.record) : undefined
     const isStill = changes !== undefined && [...changes.values()].every((change) => !isChanged(change))
     if (isStill && !waitsForTime(table)) return { add: [], remove: [] }
+    const cast = (relation: string) => castColumns(engine.dialect, this.#options.fields, relation)
     switch (materialization.kind) {
       case 'full':
-        return this.#full(computing, since?.main && changes)
+        return this.#full(engine, computing, since?.main && changes)
       case 'function':
       case 'mapReduce':
-        return this.#transform(computing, changes)
+        return this.#transform(engine, computing, changes)
       case 'interval':
       case 'window':
         return computeWindows({
           table,
           frame: frameOf(table)!,
           emit: materialization.emit,
-          database,
+          engine,
           lakeTable,
           pins: computing,
           changes,
@@ -199,14 +203,14 @@ export class TableRunner {
           watermarkMs,
           only,
           live: (filter) => this.#live(filter),
-          write: (relations) => this.#write(relations.map((relation) => this.#cast(relation)).join(' UNION ALL ')),
-          rewrite: (sql) => this.#write(sql),
+          write: (relations) => this.#write(engine, relations.map(cast).join(' UNION ALL ')),
+          rewrite: (sql) => this.#write(engine, sql),
         })
       case 'session':
         return computeSessions({
           table,
           sessions: materialization,
-          database,
+          engine,
           lakeTable,
           pins: computing,
           changes,
@@ -214,46 +218,48 @@ export class TableRunner {
           frontierMs: since?.record.frontier,
           watermarkMs,
           live: () => this.#live(),
-          write: (relation) => this.#write(this.#cast(relation)),
+          write: (relation) => this.#write(engine, cast(relation)),
         })
       case 'key':
         return mergeByKey({
           ...this.#options,
+          engine,
           keys: materialization,
           main: since?.main,
           changes,
-          render: (files) => this.#render(computing, files),
+          render: (files) => this.#render(engine, computing, files),
           live: () => this.#live(),
-          write: (sql) => this.#write(sql),
+          write: (sql) => this.#write(engine, sql),
         })
     }
   }
 
   /** Extended by the rows that new input gives, where these alone tell; computed anew otherwise. */
-  async #full(pins: Pins, changes: InputChanges | undefined): Promise<TableChange> {
-    const { table, database } = this.#options
+  async #full(engine: EngineStep, pins: Pins, changes: InputChanges | undefined): Promise<TableChange> {
+    const { table, fields } = this.#options
+    const render = (files?: FilesOf) => this.#render(engine, pins, files)
+    const cast = (sql: string) => castColumns(engine.dialect, fields, `(${sql})`)
     const readings =
-      changes && (await deltaReadings(database, table.sql, pins, changes, (files) => this.#render(pins, files)))
+      changes && (await deltaReadings(engine, queryFor(table, engine.dialect.name), pins, changes, render))
     if (readings) {
-      const parts = await Promise.all(readings.map((files) => this.#render(pins, files)))
-      return { add: await this.#write(parts.map((sql) => this.#cast(`(${sql})`)).join(' UNION ALL ')), remove: [] }
+      const parts = await Promise.all(readings.map(render))
+      return { add: await this.#write(engine, parts.map(cast).join(' UNION ALL ')), remove: [] }
     }
-    const sql = await this.#render(pins)
-    return { add: await this.#write(this.#cast(`(${sql})`)), remove: await this.#live() }
+    return { add: await this.#write(engine, cast(await render())), remove: await this.#live() }
   }
 
   /** Functions take each row once: those that the input gained, or all when it lost some. A mapReduce always takes all. */
-  async #transform(pins: Pins, changes: InputChanges | undefined): Promise<TableChange> {
+  async #transform(engine: EngineStep, pins: Pins, changes: InputChanges | undefined): Promise<TableChange> {
     const { table, transform, directory } = this.#options
     const only =
       table.materialization.kind === 'function' && changes && [...changes.values()].every((c) => c.removed.length === 0)
         ? new Map([...changes].map(([name, { added }]) => [name, added]))
         : undefined
     const { add, ...transformed } = await transform!.run({
-      query: await this.#render(pins, only),
+      query: await this.#render(engine, pins, only),
       whole: only === undefined,
       base: this.#published(),
-      write: (sql) => this.#write(sql),
+      write: (sql) => this.#write(engine, sql),
       directory,
     })
     return { add, remove: only ? [] : await this.#live(), transformed }
@@ -268,7 +274,7 @@ export class TableRunner {
   /** Takes refused rows that meet a condition through the present functions again, as one step. */
   replayRefused(where: string): Promise<Counts> {
     return this.#steps.run(async () => {
-      const { table, transform, lakeTable, code, directory } = this.#options
+      const { table, transform, lakeTable, code, directory, engine } = this.#options
       const base = this.#published()
       if (!base) return NO_COUNTS
       // Pairs of one row cannot be told from those of others, and changed code is for all rows: all are taken again.
@@ -278,11 +284,13 @@ export class TableRunner {
         const { quarantined } = this.#published()?.counts ?? NO_COUNTS
         return { received, accepted: received - quarantined, duplicates: 0, quarantined }
       }
-      const write = (sql: string) => this.#write(sql)
-      const { add, fresh, ...transformed } = await transform!.rerun(where, { base, write, directory })
-      if (fresh.received > 0)
-        await this.#commit(table, this.#pin(), base, lakeTable.snapshot('main'), { add, remove: [], transformed })
-      return fresh
+      return engine.step(async (step) => {
+        const write = (sql: string) => this.#write(step, sql)
+        const { add, fresh, ...transformed } = await transform!.rerun(where, { base, write, directory })
+        if (fresh.received > 0)
+          await this.#commit(step, this.#pin(), base, lakeTable.snapshot('main'), { add, remove: [], transformed })
+        return fresh
+      })
     })
   }
 
@@ -293,51 +301,40 @@ export class TableRunner {
   }
 
   /** The query over whole inputs; `only` replaces the files of some. */
-  async #render(pins: Pins, only: ReadonlyMap<string, readonly DataFile[]> = new Map()): Promise<string> {
+  async #render(engine: EngineStep, pins: Pins, only: FilesOf = new Map()): Promise<string> {
     const relations = new Map<string, string>()
     for (const [name, pin] of pins) {
       const files = only.get(name) ?? (pin.snapshot ? await pin.table.files(pin.snapshot) : [])
-      relations.set(name, relationOf(pin.table, files))
+      relations.set(name, await engine.relation(pin.table, files))
     }
-    return this.#options.table.sql.render({
+    return queryFor(this.#options.table, engine.dialect.name).render({
       dataset: (dataset) => relations.get(dataset.name)!,
       parameter: (name) => `$${name}`,
     })
   }
 
-  /** The rows of a relation with exactly the table's columns and types. */
-  #cast(relation: string): string {
-    const columns = this.#options.fields.map(
-      (field) => `CAST(${quoteIdentifier(field.name)} AS ${duckdbType(field.type)}) AS ${quoteIdentifier(field.name)}`,
-    )
-    return `SELECT ${columns.join(', ')} FROM ${relation}`
-  }
-
-  async #write(sql: string): Promise<DataFile[]> {
-    const { database, lakeTable, directory } = this.#options
-    return writeFiles(database, lakeTable, sql, directory)
+  #write(engine: EngineStep, sql: string): Promise<DataFile[]> {
+    const { lakeTable, directory } = this.#options
+    return engine.write(lakeTable, sql, directory)
   }
 
   async #commit(
-    table: Table,
+    engine: EngineStep,
     pins: Pins,
     record: StepRecord,
     main: Snapshot | undefined,
     change: TableChange,
   ): Promise<RefreshResult> {
-    const { lakeTable, database, clock, fields } = this.#options
+    const { table, lakeTable, clock, fields } = this.#options
     const removed = new Set(change.remove.map((file) => file.path))
     const after = [...(await this.#live()).filter((file) => !removed.has(file.path)), ...change.add]
     const audits = await runAudits(table, {
-      self: relationOf(lakeTable, after),
+      self: await engine.relation(lakeTable, after),
       fields,
       time: timeColumn(table),
       nowMs: clock.now(),
-      database,
-      relation: async (dataset) => {
-        const pin = pins.get(dataset.name)!
-        return relationOf(pin.table, pin.snapshot ? await pin.table.files(pin.snapshot) : [])
-      },
+      engine,
+      relation: (dataset) => wholeRelation(engine, pins.get(dataset.name)!),
     })
     const blocking = audits.find((audit) => !audit.passed && audit.severity === 'block')
     // A candidate left by an earlier failure rests on older inputs; this step was computed from what is published.

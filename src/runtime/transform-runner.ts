@@ -8,12 +8,13 @@ import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import { ORIGIN_COLUMNS } from '../project/transform.ts'
 import { quarantineSelect } from '../quality/quarantine.ts'
+import { duckdbEngine } from './duckdb-engine.ts'
 import type { TaskReport } from './function-messages.ts'
 import { FunctionTasks, type FunctionTasksOptions, refusedIn, resultRows } from './function-tasks.ts'
 import { reduceSorted } from './map-reduce.ts'
 import { type Counts, NO_COUNTS, type StepRecord, addCounts, readRecord, recordSummary } from './record.ts'
-import { rewriteWithout } from './partitioned.ts'
-import { dataDirectory, relationOf, toDataFiles } from './warehouse.ts'
+import { rewriteWithout } from './rewrite.ts'
+import { holding, localDataDirectory, relationOf, toDataFiles } from './warehouse.ts'
 
 export interface TransformRunnerOptions extends FunctionTasksOptions {
   /** The table's columns, with those of the origin. */
@@ -108,8 +109,10 @@ export class TransformRunner {
     const rows =
       files.length === 0
         ? []
-        : await database.rows(
-            `SELECT raw, _partition, _offset FROM ${relationOf(quarantine!, files)} WHERE (${where}) ORDER BY _partition, _offset`,
+        : await holding(quarantine!, async (hold) =>
+            database.rows(
+              `SELECT raw, _partition, _offset FROM ${await relationOf(quarantine!, files, hold)} WHERE (${where}) ORDER BY _partition, _offset`,
+            ),
           )
     return this.#tasks.inFolder(async (folder) => {
       const input = join(folder, 'input.ndjson')
@@ -164,7 +167,7 @@ export class TransformRunner {
     const quarantine = (this.#quarantine ??= (await this.#options.openQuarantine(true))!)
     const written = await this.#options.database.use((connection) =>
       copyToParquet(connection, quarantineSelect(refusedIn(folder)), {
-        directory: directory ?? dataDirectory(quarantine),
+        directory: directory ?? localDataDirectory(quarantine),
         fields: quarantine.fields,
       }),
     )
@@ -185,7 +188,7 @@ export class TransformRunner {
         ? { add: [], remove: [] }
         : change.remove === 'all'
           ? { add: [], remove: live.map(({ path }) => path) }
-          : await rewriteWithout(quarantine, this.#options.database, live, change.remove.where)
+          : await this.#rewriteWithout(quarantine, live, change.remove.where)
     const add = [...change.add, ...gone.add]
     if (add.length + gone.remove.length === 0) return
     await quarantine.commit({
@@ -194,6 +197,10 @@ export class TransformRunner {
       remove: gone.remove,
       summary: recordSummary(record),
     })
+  }
+
+  #rewriteWithout(quarantine: LakeTable, live: readonly DataFile[], where: string) {
+    return duckdbEngine(this.#options.database).step((step) => rewriteWithout(step, quarantine, live, where))
   }
 
   /** The quarantine as it was after so many steps. */

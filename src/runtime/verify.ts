@@ -5,7 +5,7 @@ import type { Dataset } from '../project/dataset.ts'
 import { regate } from './replay.ts'
 import type { Runtime } from './runtime.ts'
 import { datasetStatuses, observe } from './status.ts'
-import { relationOf } from './warehouse.ts'
+import { holding, relationOf } from './warehouse.ts'
 
 export interface Verification {
   readonly dataset: string
@@ -66,18 +66,12 @@ async function verifyStream(
     })
     const { table } = runner
     const kept = from.map((offset, partition) => `(_partition = ${partition} AND _offset >= ${offset})`).join(' OR ')
-    const published = `(SELECT * FROM ${await runtime.publishedSql(dataset.name)} WHERE ${kept})`
-    const recomputed = relationOf(
-      table,
-      results.flatMap((result) => result.files),
-    )
-    const compared = await compare(
-      runtime,
-      dataset.name,
-      table.fields.filter((field) => field.name !== '_partition' && field.name !== '_offset'),
-      published,
-      recomputed,
-    )
+    const files = results.flatMap((result) => result.files)
+    const fields = table.fields.filter((field) => field.name !== '_partition' && field.name !== '_offset')
+    const compared = await holding(table, async (hold) => {
+      const published = `(SELECT * FROM ${await runtime.publishedSql(dataset.name, hold)} WHERE ${kept})`
+      return compare(runtime, dataset.name, fields, published, await relationOf(table, files, hold))
+    })
     return from.every((offset) => offset === 0)
       ? compared
       : {
@@ -91,13 +85,11 @@ async function verifyTable(runtime: Runtime, dataset: Dataset, directory: string
   const runner = runtime.tables.get(dataset.name)!
   const [status] = datasetStatuses([dataset], observe(runtime))
   const files = await runner.recompute(directory)
-  const compared = await compare(
-    runtime,
-    dataset.name,
-    runner.lakeTable.fields,
-    await runtime.publishedSql(dataset.name),
-    relationOf(runner.lakeTable, files),
-  )
+  const compared = await holding(runner.lakeTable, async (hold) => {
+    const published = await runtime.publishedSql(dataset.name, hold)
+    const recomputed = await relationOf(runner.lakeTable, files, hold)
+    return compare(runtime, dataset.name, runner.lakeTable.fields, published, recomputed)
+  })
   if (compared.equal || status!.lag === 0) return compared
   return { ...compared, note: 'its inputs have changed since it was computed; `millrace run` brings it up to date' }
 }

@@ -3,10 +3,11 @@ import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import { parquetRelation } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
-import type { Lake } from '../lake/lake.ts'
+import type { Lake, TableOptions } from '../lake/lake.ts'
 import type { PartitionField } from '../lake/partition.ts'
+import type { Hold } from '../lake/store.ts'
 import { dataFile } from '../lake/stats.ts'
-import type { LakeTable, Snapshot } from '../lake/table.ts'
+import type { LakeTable, Snapshot, TableId } from '../lake/table.ts'
 import { transformName } from '../lake/transform.ts'
 import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
@@ -44,7 +45,7 @@ export class Warehouse {
       properties: { 'millrace.dataset': dataset.name, ...(dataset.doc === undefined ? {} : { comment: dataset.doc }) },
     }
     const found = await this.lake.load(id)
-    if (!found) return this.lake.create(id, options)
+    if (!found) return this.#make(id, options)
     if (dataset.kind === 'stream' || layoutOf(found.partition) === layoutOf(partition)) {
       try {
         await found.evolve(fields)
@@ -54,7 +55,7 @@ export class Warehouse {
       }
     }
     await this.lake.drop(id)
-    return this.lake.create(id, options)
+    return this.#make(id, options)
   }
 
   /** The quarantine table of a stream, made when there is none. */
@@ -62,8 +63,19 @@ export class Warehouse {
     const id = { namespace: LAYERS.quarantine, name: stream }
     // One after the other: the lanes of a stream ask at once, and only one may make it.
     return this.#quarantines.run(
-      async () => (await this.lake.load(id)) ?? this.lake.create(id, { fields: QUARANTINE_FIELDS }),
+      async () => (await this.lake.load(id)) ?? this.#make(id, { fields: QUARANTINE_FIELDS }),
     )
+  }
+
+  /** Several processes of a project may start at once: the table is the first one's. */
+  async #make(id: TableId, options: TableOptions): Promise<LakeTable> {
+    try {
+      return await this.lake.create(id, options)
+    } catch (error) {
+      const made = asMillraceError(error).code === 'table-exists' ? await this.lake.load(id) : undefined
+      if (!made) throw error
+      return made
+    }
   }
 }
 
@@ -97,21 +109,49 @@ export function changesRows({ operation, summary }: Snapshot): boolean {
   return operation !== 'replace' && (summary['added-records'] !== '0' || (summary['deleted-records'] ?? '0') !== '0')
 }
 
-/** The published rows of a table, with files pruned to those given. */
-export function relationOf(table: LakeTable, files: readonly Pick<DataFile, 'path'>[]): string {
+/** Some files of a table, as a commit or this process's lanes know them. */
+export type FileRef = Pick<DataFile, 'path'> & Partial<Pick<DataFile, 'bytes'>>
+
+/** The rows of exactly these files as a table expression of DuckDB's, to be used while `hold` keeps them on this machine. */
+export async function relationOf(
+  table: LakeTable,
+  files: readonly FileRef[],
+  hold: Hold,
+  fileColumn?: string,
+): Promise<string> {
+  await hold.add(files)
   return parquetRelation(
-    files.map((file) => file.path),
+    files.map((file) => table.local.pathOf(file.path)),
     table.fields,
+    fileColumn,
   )
 }
 
-export function toDataFiles(table: LakeTable, written: readonly WrittenFile[]): DataFile[] {
-  return written.map((file) => dataFile(table.fields, table.partition, file))
+/** Keeps files of a table's lake on this machine while work goes on. */
+export async function holding<T>(table: LakeTable, work: (hold: Hold) => Promise<T>): Promise<T> {
+  const hold = table.local.hold()
+  try {
+    return await work(hold)
+  } finally {
+    hold.release()
+  }
 }
 
-/** Directory that new data files of a table go to. */
+/** What DuckDB wrote on this machine, as a commit takes it. */
+export function toDataFiles(table: LakeTable, written: readonly WrittenFile[]): DataFile[] {
+  return written.map((file) =>
+    dataFile(table.fields, table.partition, { ...file, path: table.local.locationOf(file.path) }),
+  )
+}
+
+/** Where new data files of a table go. */
 export function dataDirectory(table: LakeTable): string {
   return `${table.location}/data`
+}
+
+/** The same on this machine. */
+export function localDataDirectory(table: LakeTable): string {
+  return table.local.pathOf(dataDirectory(table))
 }
 
 function layoutOf(partition: readonly PartitionField[]): string {

@@ -1,24 +1,22 @@
 import { asMillraceError } from '../base/errors.ts'
-import { quoteIdentifier } from '../base/identifier.ts'
-import type { Database } from '../engine/duckdb/database.ts'
-import { describe } from '../engine/duckdb/describe.ts'
+import { asTimestamp } from '../engine/dialect.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { FileFilter } from '../lake/filter.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { timeColumn } from '../project/event-time.ts'
 import type { Emit, Reach } from '../project/window.ts'
-import type { Table } from '../project/table.ts'
+import { type Table, queryFor } from '../project/table.ts'
+import type { EngineStep } from './engine.ts'
 import type { Frame } from './frame.ts'
 import { type InputChanges, type Pin, type Pins, isChanged, rangeRelation, wholeRelation } from './inputs.ts'
-import { relationOf } from './warehouse.ts'
 import { reachMs } from './watermark.ts'
 
 export interface WindowedStep {
   readonly table: Table
   readonly frame: Frame
   readonly emit: Emit
-  readonly database: Database
+  readonly engine: EngineStep
   readonly lakeTable: LakeTable
   /** What the query reads. */
   readonly pins: Pins
@@ -51,7 +49,7 @@ export interface WindowedChange {
  * replays correct what is published by the same way by which it came to be.
  */
 export async function computeWindows(step: WindowedStep): Promise<WindowedChange> {
-  const { frame, only, changes, lakeTable } = step
+  const { engine, frame, only, changes, lakeTable } = step
   const { fromMs, toMs } = only ?? { fromMs: -Infinity, toMs: Infinity }
   const due = [...(await dueWindows(step))]
     .filter((start) => frame.endOf(start) > fromMs && start < toMs)
@@ -75,8 +73,12 @@ export async function computeWindows(step: WindowedStep): Promise<WindowedChange
     if (starts.length === 0) return { add: [], remove: [] }
     const remove = await live([{ column: frame.column, op: 'in', values: starts.map((start) => frame.text(start)) }])
     if (remove.length === 0) return { add: [], remove: [] }
-    const isDue = `${quoteIdentifier(frame.column)} IN (${starts.map((start) => frame.literal(start)).join(', ')})`
-    return { add: await rewrite(`SELECT * FROM ${relationOf(lakeTable, remove)} WHERE NOT ${isDue}`), remove }
+    const literals = starts.map((start) => frame.literal(engine.dialect, start))
+    const isDue = `${engine.dialect.identifier(frame.column)} IN (${literals.join(', ')})`
+    return {
+      add: await rewrite(`SELECT * FROM ${await engine.relation(lakeTable, remove)} WHERE NOT (${isDue})`),
+      remove,
+    }
   }
 }
 
@@ -104,12 +106,13 @@ async function dueWindows(step: WindowedStep): Promise<Set<number>> {
   }
   for (const pin of plain) {
     const { added, removed } = changes.get(pin.dataset.name)!
-    for (const start of await starts(step, pin, relationOf(pin.table, [...added, ...removed]))) due.add(start)
+    for (const start of await starts(step, pin, await step.engine.relation(pin.table, [...added, ...removed])))
+      due.add(start)
   }
   for (const [lowMs, highMs] of await reached(step, changes))
     for (const pin of plain) for (const start of await startsIn(step, pin, lowMs, highMs)) due.add(start)
   // Windows that the watermark has passed since: published now, or no longer open.
-  const passes = emit === 'closed' || frame.columnsSql('x', undefined) !== frame.columnsSql('x', 0)
+  const passes = emit === 'closed' || frame.marksOpen
   if (passes && watermarkMs !== undefined && watermarkMs > fromMs) {
     const low = fromMs === -Infinity ? -Infinity : frame.firstOf(fromMs)
     for (const pin of plain)
@@ -132,10 +135,10 @@ async function reached(step: WindowedStep, changes: InputChanges): Promise<[numb
     const { added, removed } = changes.get(dataset.name)!
     if (added.length + removed.length === 0) continue
     const pin = step.pins.get(dataset.name)!
-    const time = `epoch_ms(${quoteIdentifier(timeColumn(dataset)!)}::TIMESTAMP)`
-    const [row] = await step.database.rows(
-      `SELECT min(${time}) AS low, max(${time}) AS high FROM ${relationOf(pin.table, [...added, ...removed])}`,
-    )
+    const { dialect } = step.engine
+    const time = dialect.epochMs(asTimestamp(dialect, dialect.identifier(timeColumn(dataset)!)))
+    const relation = await step.engine.relation(pin.table, [...added, ...removed])
+    const [row] = await step.engine.rows(`SELECT min(${time}) AS low, max(${time}) AS high FROM ${relation}`)
     if (row!.low === null) continue
     const { beforeMs, afterMs } = reachMs(reach)
     // A window that begins or ends near the edge reaches further by its own length.
@@ -146,33 +149,36 @@ async function reached(step: WindowedStep, changes: InputChanges): Promise<[numb
 
 /** Starts of the windows that an input's rows of [fromMs, toMs) lie in. */
 async function startsIn(step: WindowedStep, pin: Pin, fromMs: number, toMs: number): Promise<number[]> {
-  return starts(step, pin, await rangeRelation(pin, fromMs, toMs))
+  return starts(step, pin, await rangeRelation(step.engine, pin, fromMs, toMs))
 }
 
-async function starts({ frame, database }: WindowedStep, pin: Pin, relation: string): Promise<number[]> {
-  const time = quoteIdentifier(timeColumn(pin.dataset)!)
-  const rows = await database.rows(
-    `SELECT DISTINCT epoch_ms(start) AS start FROM (SELECT ${frame.startsSql(time)} AS start FROM ${relation})`,
+async function starts({ frame, engine }: WindowedStep, pin: Pin, relation: string): Promise<number[]> {
+  const { dialect } = engine
+  const found = frame.startsSql(dialect, dialect.identifier(timeColumn(pin.dataset)!))
+  const rows = await engine.rows(
+    `SELECT DISTINCT ${dialect.epochMs('start')} AS start FROM (SELECT ${found} AS start FROM ${relation})`,
   )
   return rows.map((row) => Number(row.start))
 }
 
-async function publishedStarts({ frame, database, lakeTable, live }: WindowedStep): Promise<number[]> {
+async function publishedStarts({ frame, engine, lakeTable, live }: WindowedStep): Promise<number[]> {
   const files = await live()
   if (files.length === 0) return []
-  const column = `epoch_ms(${quoteIdentifier(frame.column)}::TIMESTAMP)`
-  const rows = await database.rows(`SELECT DISTINCT ${column} AS start FROM ${relationOf(lakeTable, files)}`)
+  const { dialect } = engine
+  const column = dialect.epochMs(asTimestamp(dialect, dialect.identifier(frame.column)))
+  const rows = await engine.rows(`SELECT DISTINCT ${column} AS start FROM ${await engine.relation(lakeTable, files)}`)
   return rows.map((row) => Number(row.start))
 }
 
 /** The rows of one window. */
 async function renderOne(step: WindowedStep, startMs: number): Promise<string> {
-  const { frame, watermarkMs } = step
+  const { engine, frame, watermarkMs } = step
   const query = await render(step, async (pin, reach) => {
     const { beforeMs, afterMs } = reach ? reachMs(reach) : { beforeMs: 0, afterMs: 0 }
-    return rangeRelation(pin, startMs - beforeMs, frame.endOf(startMs) + afterMs)
+    return rangeRelation(engine, pin, startMs - beforeMs, frame.endOf(startMs) + afterMs)
   })
-  return `(SELECT ${frame.columnsSql(frame.literal(startMs), watermarkMs)}, * FROM (${query}))`
+  const start = frame.literal(engine.dialect, startMs)
+  return `(SELECT ${frame.columnsSql(engine.dialect, start, watermarkMs)}, * FROM (${query}))`
 }
 
 /**
@@ -180,13 +186,13 @@ async function renderOne(step: WindowedStep, startMs: number): Promise<string> {
  * grouped by window.
  */
 async function renderTogether(step: WindowedStep, due: readonly number[]): Promise<string> {
-  const { frame, watermarkMs } = step
+  const { engine, frame, watermarkMs } = step
   const [first, last] = [due[0]!, due.at(-1)!]
   return lateral(
     step,
-    due.map((start) => frame.literal(start)),
+    due.map((start) => frame.literal(engine.dialect, start)),
     watermarkMs,
-    (pin) => rangeRelation(pin, first, frame.endOf(last)),
+    (pin) => rangeRelation(engine, pin, first, frame.endOf(last)),
   )
 }
 
@@ -196,23 +202,30 @@ async function lateral(
   watermarkMs: number | undefined,
   relation: (pin: Pin) => Promise<string>,
 ): Promise<string> {
-  const { frame } = step
+  const { frame, engine } = step
+  const { dialect } = engine
+  const quote = dialect.identifier
+  const [window, windows, rows, result] = [quote('$window'), quote('$windows'), quote('$rows'), quote('$result')]
+  const start = `${windows}.${quote('$start')}`
   const query = await render(step, async (pin) => {
-    const rows = `SELECT *, ${frame.startsSql(quoteIdentifier(timeColumn(pin.dataset)!))} AS "$window" FROM ${await relation(pin)}`
-    return `(SELECT * EXCLUDE ("$window") FROM (${rows}) AS "$rows" WHERE "$rows"."$window" = "$windows"."$start")`
+    const starts = frame.startsSql(dialect, quote(timeColumn(pin.dataset)!))
+    const all = `SELECT *, ${starts} AS ${window} FROM ${await relation(pin)}`
+    return `(SELECT ${dialect.allBut('$window')} FROM (${all}) AS ${rows} WHERE ${rows}.${window} = ${start})`
   })
-  const windows = `(SELECT unnest([${due.join(', ')}])::TIMESTAMP AS "$start") AS "$windows"`
-  return `(SELECT ${frame.columnsSql('"$windows"."$start"', watermarkMs)}, "$result".* FROM ${windows}, LATERAL (${query}) AS "$result")`
+  const moments = dialect.valuesRelation(
+    due.map((literal) => asTimestamp(dialect, literal)),
+    '$start',
+  )
+  return `(SELECT ${frame.columnsSql(dialect, start, watermarkMs)}, ${result}.* FROM ${moments} AS ${windows}, LATERAL (${query}) AS ${result})`
 }
 
 /** Whether the engine can compute windows together. What is read beyond the windows would be there once for each. */
 async function isLateral(step: WindowedStep): Promise<boolean> {
   if (step.table.sql.withins.length > 0) return false
   try {
-    await describe(
-      step.database,
-      `SELECT * FROM ${await lateral(step, [step.frame.literal(0)], 0, async (pin) => relationOf(pin.table, []))}`,
-    )
+    const { engine, frame } = step
+    const none = (pin: Pin) => engine.relation(pin.table, [])
+    await engine.describe(`SELECT * FROM ${await lateral(step, [frame.literal(engine.dialect, 0)], 0, none)}`)
     return true
   } catch (error) {
     if (asMillraceError(error).kind === 'invalid') return false
@@ -222,20 +235,21 @@ async function isLateral(step: WindowedStep): Promise<boolean> {
 
 /** The table's query with its inputs written by the caller; those without a time are read whole. */
 async function render(
-  { table, pins }: WindowedStep,
+  { table, pins, engine }: WindowedStep,
   timed: (pin: Pin, reach: Reach | undefined) => Promise<string>,
 ): Promise<string> {
   const key = (dataset: Dataset, reach: Reach | undefined) => JSON.stringify([dataset.name, reach])
   const relations = new Map<string, string>()
-  for (const { dataset, reach } of table.sql.references) {
+  const sql = queryFor(table, engine.dialect.name)
+  for (const { dataset, reach } of sql.references) {
     const pin = pins.get(dataset.name)!
     if (relations.has(key(dataset, reach))) continue
     relations.set(
       key(dataset, reach),
-      await (timeColumn(dataset) === undefined ? wholeRelation(pin) : timed(pin, reach)),
+      await (timeColumn(dataset) === undefined ? wholeRelation(engine, pin) : timed(pin, reach)),
     )
   }
-  return table.sql.render({
+  return sql.render({
     dataset: (dataset, reach) => relations.get(key(dataset, reach))!,
     parameter: (name) => `$${name}`,
   })

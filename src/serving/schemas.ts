@@ -24,7 +24,7 @@ const STATUS_PROPERTIES = {
   duplicates: { type: 'integer' },
   quarantined: { type: 'integer' },
   refuses: { type: 'boolean', description: 'Whether it has a quarantine.' },
-  lag: { type: 'integer' },
+  lag: { type: ['integer', 'null'], description: 'Null where this process does not see the log.' },
   freshness_ms: { type: ['integer', 'null'] },
   handlers: {
     type: 'array',

@@ -3,11 +3,13 @@ import { join } from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
+import type { RestCatalog } from '../lake/rest/catalog.ts'
 import type { Config } from '../project/config.ts'
 import { type Access, authorize, requireTokenBeyondLoopback } from './authorize.ts'
 import { controlRoute } from './control.ts'
 import { datasetRoutes } from './datasets.ts'
 import { endpointRoutes } from './endpoints.ts'
+import { icebergRoutes } from './iceberg.ts'
 import { ingestRoute } from './ingest.ts'
 import { type ServingLimits, servingLimits } from './limits.ts'
 import { liveRoute } from './live.ts'
@@ -23,6 +25,8 @@ export interface ServerOptions {
   readonly platform: Platform
   readonly config: Config
   readonly clock: Clock
+  /** The lake as an Iceberg REST catalog; without it there is none at /iceberg. */
+  readonly catalog?: RestCatalog
   /** Directories that relations read from: the lake, and wherever hot rows are. */
   readonly directories: readonly string[]
   /** A directory for query processes alone; emptied at the start. */
@@ -79,7 +83,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     clock,
   })
   try {
-    const app = await build(platform, queries, access, limits, clock)
+    const app = await build(options, queries, access, limits)
     const port = await listen(app, host, config.server?.port ?? DEFAULT_PORT)
     const name = host.includes(':') ? `[${host}]` : host
     return { port, url: `http://${name}:${port}`, close: () => close(app, queries, clock) }
@@ -90,11 +94,10 @@ export async function startServer(options: ServerOptions): Promise<Server> {
 }
 
 async function build(
-  platform: Platform,
+  { platform, clock, catalog }: ServerOptions,
   queries: Queries,
   access: Access,
   limits: ServingLimits,
-  clock: Clock,
 ): Promise<FastifyInstance> {
   const app = Fastify({
     bodyLimit: limits.requestBytes,
@@ -125,6 +128,7 @@ async function build(
     liveRoute(guarded, platform, limits, clock)
     endpointRoutes(guarded, platform, queries, limits)
     controlRoute(guarded, platform, access)
+    if (catalog !== undefined) icebergRoutes(guarded, catalog)
   })
   publishRequests(app)
   endConnectionsWhenClosing(app)

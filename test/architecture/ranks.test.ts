@@ -10,6 +10,7 @@ const RANKS: Readonly<Record<string, number>> = {
   log: 2,
   lake: 2,
   engine: 2,
+  state: 2,
   quality: 3,
   connectors: 3,
   runtime: 4,
@@ -25,6 +26,7 @@ const ENTRIES = ['index.ts', 'cli/main.ts']
 /** Places that touch clock, chance, timers or the environment themselves, and why. */
 const EFFECTS: Readonly<Record<string, string>> = {
   'lake/lake.ts': 'the default source of random bytes, which tests replace',
+  'engine/spark/session.ts': 'the default source of random ids, which tests replace',
   'engine/duckdb/parquet.ts': 'names of files that DuckDB writes: unique, and nothing depends on their order',
   'serving/sandbox/sql-process.ts': 'the child gets PATH and nothing else of the environment',
   'serving/sandbox/child.ts': 'a process of its own: watches that its parent lives',
@@ -72,6 +74,8 @@ test('the domain sees neither the engine nor the web server', () => {
       /^(?:engine\/duckdb|serving\/sandbox)\/|^quality\/verdict\.ts$|^connectors\/files\/parquet\.ts$|^runtime\/(?:lane-worker|partitioned|refused)\.ts$/,
     fastify: /^serving\//,
     avsc: /^lake\//,
+    kysely: /^state\//,
+    pg: /^state\/postgres\.ts$/,
   }
   const wrong = files.flatMap((path) =>
     Object.entries(allowed)

@@ -184,6 +184,30 @@ const MISTAKES: readonly {
     ],
     code: 'bad-config',
   },
+  {
+    name: 'a target that cannot be',
+    files: {
+      'millrace.config.ts': `export default { name: 'x', targets: {
+        prod: { log: { kind: 'kafkaa', broker: ['h:9092'] }, lake: { kind: 's3' }, engine: 'spark', stat: {} },
+        stage: { log: { kind: 'kafka', brokers: 'h:9092', tls: 'yes', sasl: { mechanism: 'GSSAPI', username: 'u' } } },
+      } }`,
+      'a.ts': `${STREAM}export const orders = stream('orders', { columns: { id: t.string() } })`,
+    },
+    says: [
+      "targets.prod.log.kind is 'kafkaa'.",
+      "Give 'kafka'.",
+      "There is no option 'targets.prod.log.broker'.",
+      'targets.prod.log has no brokers.',
+      'targets.prod.lake has no bucket.',
+      'targets.prod.engine is a text.',
+      "There is no option 'targets.prod.stat'.",
+      'targets.stage.log.brokers is a text.',
+      'targets.stage.log.tls is a text.',
+      "targets.stage.log.sasl.mechanism is 'GSSAPI'.",
+      'targets.stage.log.sasl has no password.',
+    ],
+    code: 'bad-config',
+  },
 ]
 
 describe('plan names the mistake, its place and the remedy', () => {

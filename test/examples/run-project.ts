@@ -28,7 +28,9 @@ await runtime.settle()
 async function quarantineSql(name: string): Promise<string> {
   const table = await runtime.warehouse.lake.load({ namespace: LAYERS.quarantine, name })
   const main = table?.snapshot('main')
-  return table && main ? relationOf(table, await table.files(main)) : `(SELECT '' AS reason WHERE false)`
+  return table && main
+    ? relationOf(table, await table.files(main), table.local.hold())
+    : `(SELECT '' AS reason WHERE false)`
 }
 
 const answers: unknown[] = []

@@ -5,7 +5,7 @@ import { assignIds } from '../../src/lake/schema.ts'
 import { fieldsOf, t } from '../../src/project/columns.ts'
 import type { Columns, IdentifiedField } from '../../src/project/columns.ts'
 import { append, openDuckdb, query, relation } from './support/duckdb.ts'
-import { openLake, temporaryDirectory } from './support/lake.ts'
+import { openLake, newRoot } from './support/lake.ts'
 
 let duckdb: DuckDBConnection
 beforeAll(async () => {
@@ -15,7 +15,7 @@ beforeAll(async () => {
 const ID = { namespace: 'a', name: 'b' }
 
 test('files of every age are read in the present schema', async () => {
-  const root = await temporaryDirectory()
+  const root = await newRoot()
   const table = await (
     await openLake({ root })
   ).create(ID, {

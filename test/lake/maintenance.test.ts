@@ -1,13 +1,13 @@
-import { readdir, utimes, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { systemClock } from '../../src/base/clock.ts'
 import { planCompaction } from '../../src/lake/compact.ts'
 import type { DataFile } from '../../src/lake/data-file.ts'
 import { expireSnapshots } from '../../src/lake/expire.ts'
 import { removeOrphans } from '../../src/lake/orphans.ts'
 import type { LakeTable } from '../../src/lake/table.ts'
 import { fieldsOf, t } from '../../src/project/columns.ts'
+import { collected } from './support/home.ts'
 import { append, openDuckdb, query, relation, writeFiles } from './support/duckdb.ts'
 import {
   appendImaginary,
@@ -15,7 +15,8 @@ import {
   livePaths,
   openLake,
   steppedClock,
-  temporaryDirectory,
+  newRoot,
+  writeStored,
 } from './support/lake.ts'
 
 const ID = { namespace: 'a', name: 'b' }
@@ -23,8 +24,8 @@ const FIELDS = fieldsOf({ id: t.long() })
 const DAY = 86_400_000
 
 async function filesIn(table: LakeTable, part: string): Promise<string[]> {
-  const entries = await readdir(join(table.location, part), { recursive: true, withFileTypes: true })
-  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  const found = await collected(table.context.store.files(`${table.location}/${part}`))
+  return found.map(({ location }) => location)
 }
 
 describe('expiry', () => {
@@ -112,7 +113,7 @@ describe('expiry', () => {
 
 test('a commit goes on when another process compacted and expired what it was reading', async () => {
   const clock = steppedClock()
-  const root = await temporaryDirectory()
+  const root = await newRoot()
   const table = await (await openLake({ root, clock })).create(ID, { fields: FIELDS })
   const file = imaginaryFile(table)
   await table.commit({ operation: 'append', add: [file], remove: [], summary: {} })
@@ -136,16 +137,15 @@ test('orphans are files that nothing refers to and that are old', async () => {
     'data/p=1/left.parquet',
     'metadata/abc-m0.avro',
     'metadata/abc.metadata.json.tmp',
-  ]
+  ].map((name) => `${table.location}/${name}`)
+  for (const path of orphans) await writeStored(path, 'x')
+  // Some stores tell the time in whole seconds.
+  await systemClock.sleep(2100)
+  clock.step(Date.now() - 1000 + DAY - clock.now())
   await writeFiles(duckdb, table, 'SELECT 2::BIGINT AS id')
-  await table.context.disk.makeDirectory(join(table.location, 'data/p=1'))
-  for (const name of orphans) {
-    await writeFile(join(table.location, name), 'x')
-    await utimes(join(table.location, name), 0, 0)
-  }
   const before = new Set([...(await filesIn(table, 'data')), ...(await filesIn(table, 'metadata'))])
   const deleted = await removeOrphans(table, DAY)
-  expect(deleted.sort()).toEqual(orphans.map((name) => join(table.location, name)).sort())
+  expect(deleted.sort()).toEqual(orphans.sort())
   // The file of an open commit is young. In two days it is an orphan; what the table needs is not.
   clock.step(2 * DAY)
   expect(await removeOrphans(table, DAY)).toHaveLength(1)

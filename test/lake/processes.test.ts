@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { fieldsOf, t } from '../../src/project/columns.ts'
-import { livePaths, openLake, temporaryDirectory } from './support/lake.ts'
+import { livePaths, openLake, newRoot } from './support/lake.ts'
 
 const ID = { namespace: 'a', name: 'b' }
 
 test('processes that commit to one table lose nothing of each other', async () => {
-  const root = await temporaryDirectory()
+  const root = await newRoot()
   const table = await (await openLake({ root })).create(ID, { fields: fieldsOf({ id: t.long() }) })
   const run = async (name: string): Promise<string[]> => {
     const { stdout } = await promisify(execFile)(process.execPath, [
@@ -28,7 +28,7 @@ test('processes that commit to one table lose nothing of each other', async () =
 })
 
 test('two creators of one table: one wins', async () => {
-  const root = await temporaryDirectory()
+  const root = await newRoot()
   const create = async () => (await openLake({ root })).create(ID, { fields: fieldsOf({ id: t.long() }) })
   const results = await Promise.allSettled([create(), create(), create()])
   expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(1)

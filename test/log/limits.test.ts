@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Fault } from '../support/faulty-disk.ts'
 import { FaultyDisk } from '../support/faulty-disk.ts'
-import { batchOf, numbered, recordsFrom } from './conformance.ts'
+import { batchOf, numbered, recordsFrom, segmentsOf } from './conformance.ts'
 import type { LocalHome } from './home.ts'
 import { localHome } from './home.ts'
 
@@ -64,8 +64,8 @@ describe('limits', () => {
     const log = await home.open({ limits: { segmentBytes: 500 } })
     const partition = log.partitions[0]!
     for (let i = 0; i < 20; i++) await partition.append(batchOf([wide(100)]))
-    for (const { bytes } of partition.segments(0)) expect(bytes).toBeLessThan(750)
-    expect(partition.segments(0).length).toBeGreaterThan(4)
+    for (const { bytes } of await segmentsOf(partition)) expect(bytes).toBeLessThan(750)
+    expect((await segmentsOf(partition)).length).toBeGreaterThan(4)
     expect(await recordsFrom(partition)).toEqual(Array.from({ length: 20 }, () => wide(100)))
     await log.close()
   })
@@ -181,7 +181,7 @@ describe('a disk that fails', () => {
     expect(await recordsFrom(partition)).toEqual(numbered(0, 3))
     await partition.compact()
     await partition.retain({})
-    expect(partition.segments(0).map(({ compression }) => compression)).toEqual(['zstd', 'none'])
+    expect((await segmentsOf(partition)).map(({ compression }) => compression)).toEqual(['zstd', 'none'])
     expect(await recordsFrom(partition)).toEqual(numbered(0, 3))
     expect(home.fatal).toEqual([])
     await log.close()

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { crcOf, encodeHeader } from '../../src/log/local/frame.ts'
-import { batchOf, numbered, recordsFrom } from './conformance.ts'
+import { batchOf, numbered, recordsFrom, segmentsOf } from './conformance.ts'
 import type { LocalHome } from './home.ts'
 import { localHome } from './home.ts'
 
@@ -112,7 +112,7 @@ describe('a torn tail', () => {
     await log.close()
     const again = await open()
     expect(await recordsFrom(again.partitions[0]!)).toEqual(fake)
-    const [segment] = again.partitions[0]!.segments(0)
+    const [segment] = await segmentsOf(again.partitions[0]!)
     expect(await again.partitions[0]!.frames(segment!)).toHaveLength(1)
     await again.close()
   })

@@ -6,9 +6,12 @@ import { onTestFinished } from 'vitest'
 import type { Clock } from '../../src/base/clock.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import type { MillraceError } from '../../src/base/errors.ts'
+import type { Lake } from '../../src/lake/lake.ts'
 import type { Config } from '../../src/project/config.ts'
 import type { Declaration } from '../../src/project/dataset.ts'
 import { Project } from '../../src/project/project.ts'
+import type { Engine } from '../../src/runtime/engine.ts'
+import { embeddedParts } from '../../src/runtime/parts.ts'
 import { Runtime } from '../../src/runtime/runtime.ts'
 import type { DatasetStatus } from '../../src/project/status.ts'
 import { datasetStatuses, observe } from '../../src/runtime/status.ts'
@@ -25,6 +28,8 @@ export interface OpenOptions {
   readonly loader?: string
   /** Lanes, refreshes and file polls begin at once. Default true. */
   readonly start?: boolean
+  /** What computes tables of a lake, in place of the embedded engine. */
+  engine?(lake: Lake): Engine
 }
 
 /** A data directory and a project folder; its declarations may change from one opening to the next. */
@@ -64,12 +69,15 @@ export class Home {
   }
 
   async open(declarations: readonly Declaration[], options: OpenOptions = {}): Promise<Runtime> {
+    const disk = options.disk ?? this.#disk
+    const parts = embeddedParts({ dataDirectory: this.dataDirectory, disk, clock: this.clock })
     const runtime = await Runtime.open({
       project: this.project(declarations, options.config),
       ...(options.loader === undefined ? {} : { loader: options.loader }),
       dataDirectory: this.dataDirectory,
       clock: this.clock,
-      disk: options.disk ?? this.#disk,
+      disk,
+      ...(options.engine ? { parts: { ...parts, engine: options.engine(parts.lake) } } : {}),
       run: `run-${++this.#runs}`,
       eager: true,
       onFatal: (error) => this.fatal.push(error),
@@ -126,7 +134,7 @@ export function jsonRows(reader: DuckDBResultReader): Row[] {
 async function quarantineSql(runtime: Runtime, name: string): Promise<string> {
   const table = runtime.tables.get(name)?.quarantine ?? (await runtime.stream(name).quarantineTable())
   const main = table.snapshot('main')
-  return relationOf(table, main ? await table.files(main) : [])
+  return relationOf(table, main ? await table.files(main) : [], table.local.hold())
 }
 
 /** The one value of a query. */

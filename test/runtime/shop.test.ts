@@ -63,7 +63,7 @@ describe('inputs that did not change cost nothing', () => {
     const second = await home.open(SHOP)
     await second.settle()
     expect(snapshots(second)).toEqual(before)
-    expect(second.reports.get('orders')).toMatchObject({
+    expect(second.loads.reports.get('orders')).toMatchObject({
       loaded: [],
       changed: [],
       unchanged: 3,
@@ -131,7 +131,11 @@ describe('files that change', () => {
         ),
     ])
     await runtime.settle()
-    expect(runtime.reports.get('orders')).toMatchObject({ changed: [`data/${FILES[1]}`], loaded: [], unchanged: 2 })
+    expect(runtime.loads.reports.get('orders')).toMatchObject({
+      changed: [`data/${FILES[1]}`],
+      loaded: [],
+      unchanged: 2,
+    })
     await expectEqualToFiles(runtime, home)
     const [expected] = await directly(
       home,
@@ -167,7 +171,7 @@ describe('files that change', () => {
     const rows = await query(runtime, QUESTIONS['orders']!.published)
     await rm(join(home.directory, 'data', FILES[0]!))
     await runtime.settle()
-    expect(runtime.reports.get('orders')).toMatchObject({ removed: [`data/${FILES[0]}`], unchanged: 1 })
+    expect(runtime.loads.reports.get('orders')).toMatchObject({ removed: [`data/${FILES[0]}`], unchanged: 1 })
     expect(await query(runtime, QUESTIONS['orders']!.published)).toEqual(rows)
   })
 

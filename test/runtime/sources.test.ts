@@ -56,7 +56,7 @@ describe('files of a stream', () => {
     // Touched is not changed.
     await utimes(join(home.directory, 'in', 'a.csv'), new Date(), new Date(Date.now() + 5_000))
     await runtime.settle()
-    expect(runtime.reports.get('people')).toMatchObject({ loaded: [], changed: [], unchanged: 3 })
+    expect(runtime.loads.reports.get('people')).toMatchObject({ loaded: [], changed: [], unchanged: 3 })
   })
 
   test('one that cannot be read is reported and stops no other; mended, it is loaded', async () => {
@@ -86,7 +86,7 @@ describe('files of a stream', () => {
     await put(home, 'b.csv', 'id,name\n5,x\n')
     await put(home, 'c.ndjson.gz', gzipSync('{"id":7,"name":"c"}\n'))
     await runtime.settle()
-    expect(runtime.reports.get('people')).toMatchObject({ failed: [], unchanged: 1 })
+    expect(runtime.loads.reports.get('people')).toMatchObject({ failed: [], unchanged: 1 })
     expect((await query(runtime, 'SELECT id FROM {people} ORDER BY id')).map(({ id }) => id)).toEqual([0, 1, 2, 5, 7])
     expect(statusOf(runtime, 'people')).toMatchObject({ state: 'ok', received: 5 })
   })
@@ -155,10 +155,10 @@ describe('files of a stream', () => {
     // A removed file is reported; its rows stay, also when it comes back.
     await rm(join(home.directory, 'in', 'b.csv'))
     await runtime.settle()
-    expect(runtime.reports.get('people')).toMatchObject({ removed: ['in/b.csv'] })
+    expect(runtime.loads.reports.get('people')).toMatchObject({ removed: ['in/b.csv'] })
     await put(home, 'b.csv', csv(3, 8, 'b'))
     await runtime.settle()
-    expect(runtime.reports.get('people')).toMatchObject({ removed: [], loaded: [], changed: [], unchanged: 2 })
+    expect(runtime.loads.reports.get('people')).toMatchObject({ removed: [], loaded: [], changed: [], unchanged: 2 })
     expect(await query(runtime, 'SELECT n::INT AS n FROM {total}')).toEqual([{ n: 8 }])
   })
 })

@@ -191,7 +191,14 @@ function unbounded(dice: Dice, name: string, a: Input, b: Input): Wanted {
 
 function latest(_dice: Dice, name: string, a: Input): Wanted {
   return {
-    table: table(name, { key: 'who', version: 'v', sql: sql`select who, epoch_us(ts) * 1000 + id as v, n from ${a}` }),
+    table: table(name, {
+      key: 'who',
+      version: 'v',
+      sql: {
+        default: sql`select who, epoch_us(ts) * 1000 + id as v, n from ${a}`,
+        spark: sql`select who, unix_micros(cast(ts as timestamp_ltz)) * 1000 + id as v, n from ${a}`,
+      },
+    }),
     bulk: ({ a: rows }) =>
       `select who, epoch_us(ts) * 1000 + id as v, n from ${rows} qualify row_number() over (partition by who order by epoch_us(ts) * 1000 + id desc) = 1`,
   }

@@ -9,6 +9,6 @@ export const q10 = table('q10', {
   ],
   sql: sql`
     select auction, bidder, price, date_time, extra,
-      substr(cast(date_time as varchar), 1, 10) as dt, substr(cast(date_time as varchar), 12, 5) as hm
+      substr(cast(date_time as string), 1, 10) as dt, substr(cast(date_time as string), 12, 5) as hm
     from ${bids}`,
 })

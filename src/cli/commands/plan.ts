@@ -1,4 +1,5 @@
 import { JSON_OPTION, PROJECT_OPTIONS, command } from '../command.ts'
+import { ENGINES_OPTION, enginesOf } from '../engines.ts'
 import { homeOf } from '../home.ts'
 import { planProject } from '../plan-project.ts'
 import { planDocument, planText } from '../plan-text.ts'
@@ -9,14 +10,16 @@ export default command({
   summary: 'Check a project and show its graph.',
   usage: '[options]',
   details: `Finds everything that is wrong with the project's files, declarations and SQL, all at once, with file and line; and where
-data has been stored, what keeps it from following the declarations. Needs no data, takes no lock, changes nothing.
+data has been stored, what keeps it from following the declarations. Where a target computes with Spark, also what in the SQL
+Spark would not take or would take for something else; with --engines duckdb,spark whatever the targets are, and the Spark of
+a target is asked for the types of all columns. Needs no data, takes no lock, changes nothing.
 Exit code 1 when there is a problem.`,
-  options: { ...PROJECT_OPTIONS, ...JSON_OPTION },
+  options: { ...PROJECT_OPTIONS, ...ENGINES_OPTION, ...JSON_OPTION },
   arguments: { min: 0, max: 0 },
-  examples: ['millrace plan --project examples/shop', 'millrace plan --json'],
+  examples: ['millrace plan --project examples/shop', 'millrace plan --engines duckdb,spark', 'millrace plan --json'],
   async run(options, effects) {
     const home = homeOf(options, effects)
-    const found = await planProject(home.project)
+    const found = await planProject(home.project, { engines: enginesOf(options.engines) })
     const plan = {
       ...found,
       problems: [...found.problems, ...(await storedProblems(found.bound, home.data, effects.disk))],

@@ -1,10 +1,11 @@
 import { formatMs } from '../../base/duration.ts'
-import { JSON_OPTION, PROJECT_OPTIONS, command, wholeNumber } from '../command.ts'
+import { JSON_OPTION, PROJECT_OPTIONS, TARGET_OPTION, command, wholeNumber } from '../command.ts'
 import { homeOf } from '../home.ts'
 import { loadProject } from '../load-project.ts'
 import { nearPath } from '../report-error.ts'
 import { serve } from '../serve.ts'
 import { onStop } from '../signals.ts'
+import { checkShared, rolesOf, targetNamed } from '../target.ts'
 import { watchStates } from '../watch-states.ts'
 
 export default command({
@@ -15,12 +16,23 @@ more requests, processes and commits what it has acknowledged, and ends with cod
 loses nothing either. It listens on this machine only, unless MILLRACE_TOKEN (or server.token) is set.`,
   options: {
     ...PROJECT_OPTIONS,
+    ...TARGET_OPTION,
+    role: {
+      type: 'string',
+      value: 'ROLE',
+      multiple: true,
+      doc: 'What this process does: ingest, process, schedule, serve; several times or with commas. Default: all.',
+    },
     port: { type: 'string', value: 'N', doc: 'Port to listen on; 0 takes a free one. Default: server.port, 4400.' },
     host: { type: 'string', value: 'ADDRESS', doc: 'Address to listen on. Default: server.host, 127.0.0.1.' },
     ...JSON_OPTION,
   },
   arguments: { min: 0, max: 0 },
-  examples: ['millrace start --project examples/shop --data /var/lib/shop --port 4400'],
+  examples: [
+    'millrace start --project examples/shop --data /var/lib/shop --port 4400',
+    'millrace start --target prod --role ingest,serve --port 4400',
+    'millrace start --target prod --role process',
+  ],
   async run(options, effects) {
     const { clock, out, err, cwd } = effects
     const began = clock.monotonic()
@@ -28,7 +40,9 @@ loses nothing either. It listens on this machine only, unless MILLRACE_TOKEN (or
     const port = options.port === undefined ? {} : { port: wholeNumber('port', options.port, 0, 65_535) }
     const project = await loadProject(home.project)
     const host = options.host === undefined ? {} : { host: options.host }
-    const serving = await serve({ project, home, ...port, ...host, json: options.json }, effects)
+    const roles = rolesOf(options.role)
+    checkShared(roles, options.target === undefined ? undefined : targetNamed(project.config, options.target))
+    const serving = await serve({ project, home, ...port, ...host, roles, json: options.json }, effects)
     const tell = (event: Record<string, unknown>, text: string) =>
       options.json ? out.write(`${JSON.stringify(event)}\n`) : err.write(`${text}\n`)
 

@@ -1,7 +1,6 @@
 import { type Counts, NO_COUNTS } from '../../runtime/record.ts'
 import { replayQuarantine, replayStream } from '../../runtime/replay.ts'
 import type { Runtime } from '../../runtime/runtime.ts'
-import type { StreamRunner } from '../../runtime/stream-runner.ts'
 import { ofRule } from '../../runtime/transform-runner.ts'
 import { newestStep } from '../../runtime/warehouse.ts'
 import { type Tell, drain } from './progress.ts'
@@ -42,7 +41,7 @@ export async function replay(
     runner.log.partitions.map(async (partition, i) => {
       const end = runner.committed.offsets[i]!
       if (fromOffset !== undefined) return Math.min(fromOffset, end)
-      return fromMs === undefined ? partition.start : offsetAt(runner, i, fromMs, end)
+      return fromMs === undefined ? partition.start : Math.min(await partition.offsetAt(fromMs), end)
     }),
   )
   const before = runner.counts
@@ -55,22 +54,6 @@ export async function replay(
   tell({ phase: 'refresh' })
   await runtime.scheduler.settled()
   return { stream, records, result: counts, before, after: runner.counts, withheld: 0 }
-}
-
-/** The offset of the first record that arrived at or after a time; `end` when none did. */
-async function offsetAt(runner: StreamRunner, index: number, timeMs: number, end: number): Promise<number> {
-  const partition = runner.log.partitions[index]!
-  const release = partition.hold()
-  try {
-    for (const segment of partition.segments(partition.start)) {
-      const frames = await partition.frames(segment)
-      const found = frames.find(({ atMs }) => atMs >= timeMs)
-      if (found) return Math.min(found.offset, end)
-    }
-    return end
-  } finally {
-    release()
-  }
 }
 
 /** Takes the records in quarantine through the present code again. */

@@ -104,14 +104,21 @@ function idsOf(id: number, type: IdentifiedType): string {
 
 /**
  * A table expression over Parquet files, read by field id so that files of any age fit the present schema: renamed,
- * added and widened columns included. No files: no rows.
+ * added and widened columns included. No files: no rows. With `fileColumn`, a column of that name holds the path of the file.
  */
-export function parquetRelation(files: readonly string[], fields: readonly IdentifiedField[]): string {
+export function parquetRelation(
+  files: readonly string[],
+  fields: readonly IdentifiedField[],
+  fileColumn?: string,
+): string {
   if (files.length === 0) {
-    return `(SELECT ${fields.map((f) => `NULL::${duckdbType(f.type)} AS ${quoteIdentifier(f.name)}`).join(', ')} WHERE false)`
+    const columns = fields.map((f) => `NULL::${duckdbType(f.type)} AS ${quoteIdentifier(f.name)}`)
+    if (fileColumn !== undefined) columns.push(`NULL::VARCHAR AS ${quoteIdentifier(fileColumn)}`)
+    return `(SELECT ${columns.join(', ')} WHERE false)`
   }
   const schema = fields.map(
     (f) => `${f.id}: {name: ${quoteLiteral(f.name)}, type: ${quoteLiteral(duckdbType(f.type))}, default_value: NULL}`,
   )
-  return `read_parquet([${files.map(quoteLiteral).join(', ')}], schema = MAP {${schema.join(', ')}}, hive_partitioning = false)`
+  const named = fileColumn === undefined ? '' : `, filename = ${quoteLiteral(fileColumn)}`
+  return `read_parquet([${files.map(quoteLiteral).join(', ')}], schema = MAP {${schema.join(', ')}}${named}, hive_partitioning = false)`
 }

@@ -162,7 +162,8 @@ export async function contentBytes(disk: Disk, path: string): Promise<number> {
   }
 }
 
-function frameContentSize(head: Buffer): number | undefined {
+/** What the header of a Zstandard frame says of its content; undefined when it says nothing. */
+export function frameContentSize(head: Buffer): number | undefined {
   if (head.length < 6 || head.readUInt32LE(0) !== 0xfd2fb528) return undefined
   const descriptor = head[4]!
   const singleSegment = (descriptor & 0x20) !== 0

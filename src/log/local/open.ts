@@ -28,6 +28,8 @@ export interface LocalLogOptions {
   readonly limits?: Partial<LogLimits>
   /** Called once, when a write or fsync has failed and nothing will be acknowledged any more. The process should end. */
   onFatal(error: MillraceError): void
+  /** Records have been made durable in a partition. */
+  onGrown?(partition: number): void
 }
 
 /**
@@ -139,6 +141,7 @@ async function openPartition(
     files,
     marks,
     cache,
+    onGrown: () => options.onGrown?.(partition),
     writer: {
       place: { stream, partition, directory },
       disk,

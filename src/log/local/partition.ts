@@ -19,6 +19,8 @@ export interface PartitionState {
   readonly marks: MarkLedger
   readonly cache: FrameCache
   readonly writer: Omit<WriterOptions, 'onSealed' | 'onMark'>
+  /** Records have been made durable. */
+  onGrown(): void
 }
 
 /** A partition of the embedded log: sealed files, the segment being written, and what keeps them in order. */
@@ -32,6 +34,7 @@ export class LocalPartition implements PartitionLog {
   readonly #writer: SegmentWriter
   readonly #marks: MarkLedger
   readonly #cache: FrameCache
+  readonly #onGrown: () => void
   /** Merging and removing, one at a time. */
   readonly #maintenance = new SerialQueue()
   #files: readonly StoredFile[]
@@ -54,6 +57,7 @@ export class LocalPartition implements PartitionLog {
     this.#headerMax = headerBytesMax(limits)
     this.#marks = state.marks
     this.#cache = state.cache
+    this.#onGrown = state.onGrown
     this.#files = state.files
     this.#writer = new SegmentWriter({
       ...state.writer,
@@ -98,21 +102,38 @@ export class LocalPartition implements PartitionLog {
     return this.#marks
   }
 
-  append(batch: RecordBatch): Promise<Appended> {
-    return this.#writer.append(batch)
+  async append(batch: RecordBatch): Promise<Appended> {
+    const appended = await this.#writer.append(batch)
+    this.#onGrown()
+    return appended
   }
 
   async take(from: number): Promise<Segment[]> {
     this.#checkReadable(from)
     if (this.#writer.failure !== undefined) throw this.#writer.failure
     await this.#writer.seal()
-    return this.segments(from)
+    return this.#sealedFrom(from)
   }
 
-  segments(from: number): Segment[] {
+  async *segments(from: number, to = this.end): AsyncGenerator<Segment> {
     this.#checkReadable(from)
-    const first = this.#files.findLastIndex((file) => file.to <= from) + 1
-    return this.#files.slice(first).map((file) => ({ partition: this.partition, ...file }))
+    const sealed = this.#files.at(-1)?.to ?? this.start
+    const segments = to > sealed ? await this.take(from) : this.#sealedFrom(from)
+    yield* segments.filter((segment) => segment.from < to)
+  }
+
+  /** Walks the frames from the start: for people, who seldom ask. */
+  async offsetAt(atMs: number): Promise<number> {
+    const release = this.hold()
+    try {
+      for await (const segment of this.segments(this.start)) {
+        const found = (await this.frames(segment)).find((frame) => frame.atMs >= atMs)
+        if (found) return found.offset
+      }
+      return this.end
+    } finally {
+      release()
+    }
   }
 
   async frames(segment: Segment): Promise<readonly Frame[]> {
@@ -138,6 +159,15 @@ export class LocalPartition implements PartitionLog {
       if (this.#garbage.length > 0) void this.#maintenance.run(() => this.#sweep()).catch(() => undefined)
     }
   }
+
+  /** Nobody else appends. */
+  async look(): Promise<void> {}
+
+  async follow(offset: number): Promise<void> {
+    if (offset > this.end) throw this.#behind(offset)
+  }
+
+  async leave(): Promise<void> {}
 
   checkpointed(offset: number): void {
     if (offset > this.end) throw this.#behind(offset)
@@ -212,6 +242,11 @@ export class LocalPartition implements PartitionLog {
   #sealed(tail: Tail): void {
     this.#files = [...this.#files, fileOf(tail)]
     this.#cache.set(tail.path, tail.frames)
+  }
+
+  #sealedFrom(from: number): Segment[] {
+    const first = this.#files.findLastIndex((file) => file.to <= from) + 1
+    return this.#files.slice(first).map((file) => ({ partition: this.partition, ...file }))
   }
 
   /** The part of a file's bytes that its records above the checkpoint make up. */

@@ -50,9 +50,14 @@ def answer(request):
     }
 
 
-for line in sys.stdin:
-    try:
-        result = answer(json.loads(line))
-    except Exception as error:  # noqa: BLE001 - every failure is an answer
-        result = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps(result), flush=True)
+def serve(answer):
+    for line in sys.stdin:
+        try:
+            result = answer(json.loads(line))
+        except Exception as error:  # noqa: BLE001 - every failure is an answer
+            result = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    serve(answer)

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { stringifyJson } from '../../../src/lake/json.ts'
 import type { LakeTable } from '../../../src/lake/table.ts'
 import type { Row } from '../../lake/support/duckdb.ts'
 
@@ -30,7 +31,7 @@ class Reader {
   ask(request: unknown): Promise<unknown> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject })
-      this.#child.stdin!.write(`${JSON.stringify(request)}\n`)
+      this.#child.stdin!.write(`${stringifyJson(request)}\n`)
     })
   }
 
@@ -56,6 +57,31 @@ export class PyIceberg {
       files: string[]
       partitions: Record<string, string[]>
     }
+  }
+
+  close(): void {
+    this.#reader.close()
+  }
+}
+
+/** PyIceberg attached to a REST catalog: the verbs of pyiceberg_client.py. */
+export class PyIcebergClient {
+  readonly #reader: Reader
+
+  constructor(uri: string, token?: string) {
+    this.#reader = new Reader(
+      join(INSTALLED, 'venv/bin/python'),
+      [join(import.meta.dirname, 'pyiceberg_client.py'), uri, ...(token === undefined ? [] : [token])],
+      import.meta.dirname,
+    )
+  }
+
+  do<T = Record<string, unknown>>(verb: string, request: Record<string, unknown> = {}): Promise<T> {
+    return this.#reader.ask({ do: verb, ...request }) as Promise<T>
+  }
+
+  read(table: string, filter?: string): Promise<{ rows: Row[]; snapshot: string; summary: Record<string, string> }> {
+    return this.do('read', { table, filter: filter ?? null })
   }
 
   close(): void {

@@ -1,7 +1,6 @@
 import { DuckDBInstance } from '@duckdb/node-api'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { quoteIdentifier } from '../../../src/base/identifier.ts'
 import { copyToParquet, parquetRelation } from '../../../src/engine/duckdb/parquet.ts'
 import type { DataFile } from '../../../src/lake/data-file.ts'
@@ -50,7 +49,7 @@ export async function writeFiles(
     ...fields.map((field) => quoteIdentifier(field.name)),
     ...parts.map((part) => `${part.expression} AS ${quoteIdentifier(part.as)}`),
   ]
-  const directory = join(table.location, 'data')
+  const directory = table.local.pathOf(`${table.location}/data`)
   await mkdir(directory, { recursive: true })
   const written = await copyToParquet(connection, `SELECT ${columns.join(', ')} FROM (${sql})`, {
     directory,
@@ -60,6 +59,7 @@ export async function writeFiles(
   return written.map((file) =>
     dataFile(fields, partition, {
       ...file,
+      path: table.local.locationOf(file.path),
       partitionValues: Object.fromEntries(parts.map((part) => [part.name, file.partitionValues[part.as]!])),
     }),
   )
@@ -76,8 +76,10 @@ export async function append(connection: DuckDBConnection, table: LakeTable, sql
 export async function relation(table: LakeTable, filter?: FileFilter): Promise<string> {
   const snapshot = table.snapshot()
   const files = snapshot ? await table.files(snapshot, filter) : []
+  // For as long as the test lasts.
+  await table.local.hold().add(files)
   return parquetRelation(
-    files.map((file) => file.path),
+    files.map((file) => table.local.pathOf(file.path)),
     table.fields,
   )
 }

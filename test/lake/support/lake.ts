@@ -1,29 +1,33 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterEach } from 'vitest'
 import type { Clock } from '../../../src/base/clock.ts'
 import { systemClock } from '../../../src/base/clock.ts'
 import type { DataFile } from '../../../src/lake/data-file.ts'
-import { Lake } from '../../../src/lake/lake.ts'
+import type { Lake } from '../../../src/lake/lake.ts'
 import type { LakeTable } from '../../../src/lake/table.ts'
 import type { PartitionValue } from '../../../src/lake/transform.ts'
+import { diskHome, temporary } from './home.ts'
+import type { LakeHome } from './home.ts'
 
-const roots: string[] = []
+let home: LakeHome = diskHome
 
-afterEach(async () => {
-  for (const root of roots.splice(0)) await rm(root, { recursive: true, force: true })
-})
+afterEach(() => home.clear())
 
-/** An empty directory, removed after the test. */
-export async function temporaryDirectory(): Promise<string> {
-  const root = await mkdtemp(join(tmpdir(), 'millrace-lake-'))
-  roots.push(root)
-  return root
+/** From now on lakes are there. */
+export function useHome(next: LakeHome): void {
+  home = next
 }
 
-export async function openLake(options: Partial<ConstructorParameters<typeof Lake>[0]> = {}): Promise<Lake> {
-  return new Lake({ root: options.root ?? (await temporaryDirectory()), ...options })
+/** An empty directory of this machine, removed after the test. */
+export const temporaryDirectory = temporary
+
+/** A place for a lake, gone after the test. */
+export const newRoot = (): Promise<string> => home.newRoot()
+export const readStored = (location: string): Promise<Buffer> => home.read(location)
+export const writeStored = (location: string, bytes: string | Uint8Array): Promise<void> => home.write(location, bytes)
+export const removeStored = (location: string): Promise<void> => home.remove(location)
+
+export async function openLake({ root, ...options }: { root?: string; clock?: Clock } = {}): Promise<Lake> {
+  return home.open(root ?? (await newRoot()), options)
 }
 
 /** A clock whose time moves only when told. */
@@ -37,7 +41,7 @@ let counter = 0
 /** A data file for tests that never read its rows: there need be no file where it says. */
 export function imaginaryFile(table: LakeTable, records = 1, partition: readonly PartitionValue[] = []): DataFile {
   return {
-    path: join(table.location, 'data', `imaginary-${process.pid}-${counter++}.parquet`),
+    path: `${table.location}/data/imaginary-${process.pid}-${counter++}.parquet`,
     records,
     bytes: records * 100,
     partition,

@@ -1,0 +1,125 @@
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { MillraceError } from '../base/errors.ts'
+import { s3Files } from '../engine/spark/catalog.ts'
+import { Lake } from '../lake/lake.ts'
+import { S3Store } from '../lake/s3-store.ts'
+import { openKafkaLog } from '../log/kafka/open.ts'
+import type { RequestStore } from '../log/kafka/requests.ts'
+import type { DirectoryLake, KafkaLog, S3Lake, SparkEngine as SparkTarget, Target } from '../project/target.ts'
+import type { Project } from '../project/project.ts'
+import { type Parts, embeddedParts } from '../runtime/parts.ts'
+import { SparkEngine, type SparkEngineOptions } from '../runtime/spark-engine.ts'
+import { DEFAULT_REGION } from '../storage/s3/config.ts'
+import { openState } from '../state/state.ts'
+import type { Effects } from './effects.ts'
+import type { Home } from './home.ts'
+import { LeasedOwnership } from './leased-ownership.ts'
+import { StatePlaces } from '../runtime/handler-places.ts'
+
+/** The parts of a target, to be closed by whoever opened them. */
+export interface OpenParts extends Parts {
+  close(): Promise<void>
+}
+
+export interface OpenPartsOptions {
+  readonly project: Project
+  readonly target: Target
+  readonly home: Home
+  /** This process; no other, nor this one after a restart, is called so. */
+  readonly member: string
+  /** Something of the parts went wrong, and is tried again. */
+  onError(error: MillraceError): void
+}
+
+/** Connects to what a target names; what it leaves out is embedded. Errors: those of each part, before anything is changed. */
+export async function openParts(options: OpenPartsOptions, effects: Effects): Promise<OpenParts> {
+  const { project, target, home, member, onError } = options
+  const { disk, clock } = effects
+  const closing: (() => Promise<void>)[] = []
+  const close = async () => {
+    for (const step of closing.toReversed()) await step()
+  }
+  try {
+    const embedded = embeddedParts({ dataDirectory: home.data, disk, clock })
+    const state = target.state && (await openState({ schema: project.name, ...target.state }, { clock }))
+    if (state) closing.push(() => state.close())
+    const lake = target.lake ? await openLake(options, target.lake, effects) : embedded.lake
+    const engine =
+      target.engine &&
+      new SparkEngine({ lake, url: target.engine.url, clock, ...sparkFiles(target.engine, target.lake, lake.root) })
+    if (engine) closing.push(() => engine.close())
+    // A catalog that this process is about to serve is not there yet.
+    if (target.engine?.catalog === undefined) await engine?.check()
+    return {
+      lake,
+      openLog: target.log ? openTopic(options, target.log, state?.requests, effects) : embedded.openLog,
+      ...(engine ? { engine } : {}),
+      ...(state
+        ? {
+            ownership: new LeasedOwnership({ state, clock, member, onError }),
+            handlerPlaces: new StatePlaces(state.places),
+          }
+        : {}),
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function openLake(
+  { project, home }: OpenPartsOptions,
+  target: S3Lake | DirectoryLake,
+  { disk, clock }: Effects,
+): Promise<Lake> {
+  if (target.kind === 'directory') return new Lake({ root: target.path, disk, clock })
+  const { kind: _kind, ...config } = target
+  const store = await S3Store.open({
+    config: { prefix: project.name, ...config },
+    cacheDirectory: join(home.data, 'cache'),
+    disk,
+    clock,
+    random: randomBytes,
+  })
+  return new Lake({ store, clock })
+}
+
+/** A stream's log is a topic; what is being processed of it lies in a directory of this process for a while. */
+function openTopic(
+  { project, home }: OpenPartsOptions,
+  { kind: _kind, ...config }: KafkaLog,
+  requests: RequestStore | undefined,
+  { disk, clock }: Effects,
+): Parts['openLog'] {
+  return (stream, events) =>
+    openKafkaLog({
+      config: { topicPrefix: `${project.name}.`, ...config },
+      stream: stream.name,
+      partitions: stream.partitions,
+      key: stream.key,
+      marks: stream.sources.length > 0,
+      directory: join(home.data, 'tmp', 'log', stream.name),
+      disk,
+      clock,
+      ...(requests ? { requests } : {}),
+      ...events,
+    })
+}
+
+/** How Spark gets at the lake: a directory that it sees too, or the catalog that Millrace serves. Errors: `invalid`/`no-catalog`. */
+function sparkFiles(
+  { catalog }: SparkTarget,
+  lake: Target['lake'],
+  root: string,
+): Pick<SparkEngineOptions, 'catalog' | 'files'> {
+  const s3 = lake?.kind === 's3' ? lake : undefined
+  if (catalog === undefined && s3) {
+    throw new MillraceError('invalid', 'no-catalog', 'Spark has no way to the lake on S3: engine.catalog is not set.', {
+      hint: "Say where Spark reaches a Millrace process with the role serve: engine: { kind: 'spark', url: …, catalog: 'http://host:4400/iceberg' }.",
+    })
+  }
+  if (catalog === undefined) return { catalog: { directory: root } }
+  return { catalog: { uri: catalog }, ...(s3 ? { files: s3Files({ region: DEFAULT_REGION, ...s3, ...s3.credentials }) } : {}) }
+}

@@ -1,0 +1,227 @@
+import type { DataFile } from '../lake/data-file.ts'
+import type { LakeTable, Snapshot } from '../lake/table.ts'
+import {
+  type Beginning,
+  type Claim,
+  type Committed,
+  type Move,
+  advanced,
+  checkClaims,
+  checkEpochs,
+  committedIn,
+  lineOfRef,
+  recordOf,
+  refusedRecordOf,
+} from './committed.ts'
+import { type LandedBatch, advanceOf } from './landed.ts'
+import { recoverQuarantine } from './quarantine-recovery.ts'
+import { recordSummary } from './record.ts'
+import { CANDIDATE } from './warehouse.ts'
+
+export interface StreamCommitsOptions {
+  /** Name of the stream. */
+  readonly stream: string
+  readonly run: string
+  readonly code: string
+  readonly table: LakeTable
+  /** The quarantine table; made when first asked for with `create`. */
+  openQuarantine(create: boolean): Promise<LakeTable | undefined>
+  /** Dataset checks hold back snapshots: commits go to the candidate branch and are published by the audit. */
+  readonly audited: boolean
+  readonly beginning: Beginning
+}
+
+/** Files that take the place of others. */
+export interface Replacement {
+  readonly committed: Partial<Committed>
+  readonly add: readonly DataFile[]
+  readonly remove: readonly string[]
+  readonly quarantineAdd: readonly DataFile[]
+  readonly quarantineRemove: readonly string[]
+}
+
+type Line = Iterable<Snapshot>
+type Summary = Readonly<Record<string, string>>
+
+/**
+ * Commits to a stream's table and its quarantine, beside other workers that have other partitions. Each commit adds to what the
+ * newest snapshot records, and is refused where that says that somebody else is at work on one's partition.
+ *
+ * Quarantine is committed before the rows. What a worker left there that died in between, its successor takes back; so a
+ * partition that is taken under a lease is first told of in the rows, then in quarantine: after that the former worker
+ * can commit to neither.
+ */
+export class StreamCommits {
+  readonly #options: StreamCommitsOptions
+  readonly #ref: string
+  /** Epochs of the leases under which partitions are this worker's. */
+  readonly #epochs = new Map<number, number | undefined>()
+  #committed: Committed
+  #quarantine: LakeTable | undefined
+
+  private constructor(options: StreamCommitsOptions, quarantine: LakeTable | undefined) {
+    this.#options = options
+    this.#ref = options.audited ? CANDIDATE : 'main'
+    this.#quarantine = quarantine
+    this.#committed = this.#read(lineOfRef(options.table, this.#ref))
+  }
+
+  static async open(options: StreamCommitsOptions): Promise<StreamCommits> {
+    if (!options.audited) await publishHeldBack(options.table)
+    return new StreamCommits(options, await options.openQuarantine(false))
+  }
+
+  /** Where the stream stands, as of the last commit of this worker; other partitions may be further. */
+  get committed(): Committed {
+    return this.#committed
+  }
+
+  /** The quarantine table, when there is one. */
+  get quarantine(): LakeTable | undefined {
+    return this.#quarantine
+  }
+
+  /** The quarantine table, made when there is none yet. */
+  async quarantineTable(): Promise<LakeTable> {
+    return (this.#quarantine ??= (await this.#options.openQuarantine(true))!)
+  }
+
+  /**
+   * Makes partitions this worker's, each with the epoch of its lease; undefined where only one process can be at work. Whoever had
+   * them before can commit nothing to them from now on. Errors: `conflict`/`fenced` when one was taken with a greater epoch.
+   */
+  async take(partitions: ReadonlyMap<number, number | undefined>): Promise<void> {
+    const { table } = this.#options
+    await table.refresh()
+    this.#committed = this.#read(lineOfRef(table, this.#ref))
+    if (!isTold(this.#committed, partitions)) {
+      const snapshot = await table.commit({
+        operation: 'append',
+        add: [],
+        remove: [],
+        ref: this.#ref,
+        summary: (line) => {
+          const before = this.#read(line)
+          checkEpochs(this.#options.stream, before, partitions)
+          return recordSummary(recordOf(withEpochs(before, partitions), this.#options))
+        },
+      })
+      this.#committed = this.#read([snapshot])
+    }
+    const isLeased = [...partitions.values()].some((epoch) => epoch !== undefined)
+    const quarantine = isLeased ? await this.quarantineTable() : this.#quarantine
+    if (quarantine) await this.#takeQuarantine(quarantine, partitions)
+    for (const [partition, epoch] of partitions) this.#epochs.set(partition, epoch)
+  }
+
+  async #takeQuarantine(quarantine: LakeTable, partitions: ReadonlyMap<number, number | undefined>): Promise<void> {
+    const { offsets } = this.#committed
+    await recoverQuarantine({
+      quarantine,
+      committed: this.#committed,
+      partitions: [...partitions.keys()],
+      isTold: (line) => isTold(this.#read(line), partitions),
+      summary: (line) => {
+        const before = this.#read(line)
+        checkEpochs(this.#options.stream, before, partitions)
+        const back = { ...before, offsets: before.offsets.map((to, i) => (partitions.has(i) ? offsets[i]! : to)) }
+        return recordSummary(refusedRecordOf(withEpochs(back, partitions), this.#options))
+      },
+    })
+  }
+
+  /** Lets go of a partition: what it has not committed, another will. */
+  drop(partition: number): void {
+    this.#epochs.delete(partition)
+  }
+
+  /**
+   * Commits batches: what they refused, then their rows with the offsets. Errors: `conflict`/`fenced` when one is of a partition that
+   * is another worker's; those of `LakeTable.commit`. Nothing is committed then but what was refused, which is so noted.
+   */
+  async commit(batches: readonly LandedBatch[]): Promise<Snapshot> {
+    const advance = advanceOf(batches)
+    const claims = this.#claims(advance.moves)
+    const fresh = batches.filter(({ isRefusedIn }) => !isRefusedIn)
+    const refused = (await Promise.all(fresh.map((batch) => batch.refused))).flat()
+    const rows = (await Promise.all(batches.map((batch) => batch.rows))).flat()
+    if (refused.length > 0) {
+      const moved = (before: Committed) => advanced(before, advance)
+      await this.#commitRefused({ operation: 'append', add: refused, remove: [] }, claims, moved)
+    }
+    for (const batch of fresh) batch.isRefusedIn = true
+    return this.#commitRows({ operation: 'append', add: rows, remove: [] }, claims, (before) =>
+      advanced(before, advance),
+    )
+  }
+
+  /** Replaces rows of the stream and of its quarantine as one step, for a worker that has all partitions. Errors: as `commit`. */
+  async replace({ committed, add, remove, quarantineAdd, quarantineRemove }: Replacement): Promise<Snapshot> {
+    const next: Committed = { ...this.#committed, ...committed, replays: this.#committed.replays + 1 }
+    const claims = this.#claims(new Map(this.#committed.offsets.map((from, i) => [i, { from }])))
+    if (quarantineAdd.length + quarantineRemove.length > 0) {
+      const change = { operation: 'overwrite', add: quarantineAdd, remove: quarantineRemove } as const
+      await this.#commitRefused(change, claims, (before) => ({ ...next, epochs: before.epochs }))
+    }
+    return this.#commitRows({ operation: 'overwrite', add, remove }, claims, () => next)
+  }
+
+  async #commitRefused(change: Change, claims: ReadonlyMap<number, Claim>, next: Next): Promise<void> {
+    // Where the rows are says nothing of where quarantine is: most batches leave nothing there.
+    const epochs = new Map([...claims].map(([partition, { epoch }]) => [partition, { epoch }]))
+    const quarantine = await this.quarantineTable()
+    await quarantine.commit({
+      ...change,
+      summary: (line) =>
+        this.#checked(line, epochs, (before) => recordSummary(refusedRecordOf(next(before), this.#options))),
+    })
+  }
+
+  async #commitRows(change: Change, claims: ReadonlyMap<number, Claim>, next: Next): Promise<Snapshot> {
+    const snapshot = await this.#options.table.commit({
+      ...change,
+      ref: this.#ref,
+      summary: (line) => this.#checked(line, claims, (before) => recordSummary(recordOf(next(before), this.#options))),
+    })
+    this.#committed = this.#read([snapshot])
+    return snapshot
+  }
+
+  #checked(line: Line, claims: ReadonlyMap<number, Claim>, summary: (before: Committed) => Summary): Summary {
+    const before = this.#read(line)
+    checkClaims(this.#options.stream, before, claims)
+    return summary(before)
+  }
+
+  #claims(moves: ReadonlyMap<number, Pick<Move, 'from'>>): Map<number, Claim> {
+    return new Map([...moves].map(([i, { from }]) => [i, { epoch: this.#epochs.get(i), offset: from }]))
+  }
+
+  #read(line: Line): Committed {
+    return committedIn(line, this.#options.beginning)
+  }
+}
+
+interface Change {
+  readonly operation: 'append' | 'overwrite'
+  readonly add: readonly DataFile[]
+  readonly remove: readonly string[]
+}
+
+type Next = (before: Committed) => Committed
+
+function isTold(committed: Committed, partitions: ReadonlyMap<number, number | undefined>): boolean {
+  return [...partitions].every(([partition, epoch]) => committed.epochs[partition] === (epoch ?? null))
+}
+
+function withEpochs(committed: Committed, partitions: ReadonlyMap<number, number | undefined>): Committed {
+  const epochOf = (i: number, epoch: number | null) => (partitions.has(i) ? (partitions.get(i) ?? null) : epoch)
+  return { ...committed, epochs: committed.epochs.map((epoch, i) => epochOf(i, epoch)) }
+}
+
+/** What a check held back that is no longer declared is for all to see: the commits to come go on from there. */
+async function publishHeldBack(table: LakeTable): Promise<void> {
+  const [main, candidate] = [table.snapshot('main'), table.snapshot(CANDIDATE)]
+  if (!candidate || (main && main.sequenceNumber >= candidate.sequenceNumber)) return
+  await table.setRef('main', candidate.id, main?.id)
+}

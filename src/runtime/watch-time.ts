@@ -1,0 +1,57 @@
+import { asMillraceError } from '../base/errors.ts'
+import { maintain } from './maintain.ts'
+import type { Runtime } from './runtime.ts'
+import type { StreamRunner } from './stream-runner.ts'
+
+const HOUSEKEEPING_MS = 60_000
+/** Some files are let gather before they are brought together; a rewrite stays short beside the work that matters. */
+const HOUSEKEEPING = { minFiles: 8, rewriteBytesMax: 256 * 1024 ** 2 } as const
+const FRESHNESS_MS = 15_000
+const IDLE_MS = { min: 20, max: 1_000 } as const
+
+/** What happens to a running project by time alone, until the signal. */
+export function watchTime(runtime: Runtime, signal: AbortSignal): Promise<void>[] {
+  return [watchFreshness(runtime, signal), watchIdle(runtime, signal), keepHouse(runtime, signal)]
+}
+
+/** Keeps files few and the log small, a bounded part at a time. What goes wrong is told, and tried again the next time. */
+async function keepHouse(runtime: Runtime, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    await runtime.options.clock.sleep(HOUSEKEEPING_MS, signal)
+    if (signal.aborted) return
+    try {
+      await maintain(runtime, { ...HOUSEKEEPING, signal })
+      runtime.maintenanceError = undefined
+    } catch (error) {
+      runtime.maintenanceError = asMillraceError(error)
+    }
+  }
+}
+
+/** Data grows old without any step being due: freshness is looked at by the clock. */
+async function watchFreshness(runtime: Runtime, signal: AbortSignal): Promise<void> {
+  const watched = runtime.project.order.filter(({ checks }) => checks.some((check) => check.rule === 'freshness'))
+  while (watched.length > 0) {
+    await runtime.options.clock.sleep(FRESHNESS_MS, signal)
+    if (signal.aborted) return
+    for (const dataset of watched) runtime.audits.set(dataset.name, await runtime.auditPublished(dataset))
+  }
+}
+
+/** Partitions fall idle without any commit: what waits for their time is due then. */
+async function watchIdle(runtime: Runtime, signal: AbortSignal): Promise<void> {
+  const watched = [...runtime.streams.values()].filter(
+    ({ options }) => (options.eventTime?.idleMs ?? Infinity) < Infinity,
+  )
+  const known = new Map<StreamRunner, number>()
+  const every = Math.min(...watched.map(({ options }) => options.eventTime!.idleMs / 4))
+  while (watched.length > 0) {
+    await runtime.options.clock.sleep(Math.max(IDLE_MS.min, Math.min(IDLE_MS.max, every)), signal)
+    if (signal.aborted) return
+    for (const runner of watched) {
+      const { size } = runner.idlePartitions()
+      if (size > (known.get(runner) ?? 0)) runtime.scheduler.published(runner.stream)
+      known.set(runner, size)
+    }
+  }
+}

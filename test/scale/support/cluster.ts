@@ -1,0 +1,166 @@
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { expect } from 'vitest'
+import { type Json, Running, folder, project, until } from '../../cli/support.ts'
+import { LedgerLake } from '../../support/ledger-lake.ts'
+import { STREAMS } from '../../support/ledger-project.ts'
+import type { Batch, Ledger } from '../../support/ledger.ts'
+import { service } from './services.ts'
+
+/** How long a client tries to get a request through: longer than a key is held for one that died. */
+const PATIENCE_MS = 180_000
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
+
+interface Member {
+  readonly roles: string
+  readonly directory: string
+  running: Running
+  url: string
+}
+
+/** Processes of one project, each with some roles, over Kafka, PostgreSQL and a lake that they share; and clients with a ledger. */
+export class Cluster {
+  readonly ledger: Ledger
+  /** Holds `lake/`. */
+  readonly directory = folder()
+  readonly #project: string
+  readonly #members = new Map<string, Member>()
+  #sending: Promise<void>[] = []
+  #pausing = false
+  #broken = 0
+  #repeated = 0
+
+  constructor(ledger: Ledger) {
+    this.ledger = ledger
+    const name = `test_${process.pid}_${Date.now().toString(36)}`
+    const declarations = fileURLToPath(new URL('../../support/ledger-project.ts', import.meta.url))
+    this.#project = project({
+      'millrace.config.ts': `
+export default { name: '${name}', targets: { cluster: {
+  log: { kind: 'kafka', brokers: ${JSON.stringify(service('KAFKA_BROKERS').split(','))} },
+  lake: { kind: 'directory', path: '${this.directory}/lake' },
+  state: { kind: 'postgres', url: '${service('POSTGRES_URL')}' },
+} } }
+`,
+      'datasets.ts': `
+import { ledgerProject } from ${JSON.stringify(declarations)}
+export const datasets = ledgerProject({ strict: false })
+`,
+    })
+  }
+
+  get summary(): string {
+    return `${this.ledger.records} records acknowledged, ${this.#broken} broken requests, ${this.#repeated} found done already`
+  }
+
+  /** Starts a process, and waits until it is ready. */
+  async start(name: string, roles: string): Promise<void> {
+    const directory = folder()
+    const args = ['start', '--project', this.#project, '--target', 'cluster', '--role', roles]
+    const running = new Running([...args, '--data', directory, '--port', '0'])
+    const [, url] = await running.says(/is ready after .* at (http:\S+)/)
+    this.#members.set(name, { roles, directory, running, url: url! })
+  }
+
+  /** `kill -9`, and the same again. */
+  async replace(name: string): Promise<void> {
+    const { running, roles } = this.#members.get(name)!
+    const { code, signal, stderr } = await running.kill('SIGKILL')
+    expect({ code, signal }, stderr).toEqual({ code: null, signal: 'SIGKILL' })
+    await this.start(name, roles)
+  }
+
+  /** Stops a process in its tracks for a while, as a long pause of its machine would. */
+  async freeze(name: string, ms: number): Promise<void> {
+    const { child } = this.#members.get(name)!.running
+    child.kill('SIGSTOP')
+    await sleep(ms)
+    child.kill('SIGCONT')
+  }
+
+  /** SIGTERM: it gives back what it has, and ends well. */
+  async stop(name: string): Promise<void> {
+    const { running } = this.#members.get(name)!
+    this.#members.delete(name)
+    if (running.child.exitCode !== null) return
+    const ended = once(running.child, 'exit')
+    running.child.kill('SIGTERM')
+    expect((await ended)[0], running.output).toBe(0)
+  }
+
+  async stopAll(): Promise<void> {
+    await Promise.all([...this.#members.keys()].map((name) => this.stop(name)))
+  }
+
+  /** Clients send until `pause`. */
+  send(connections: number): void {
+    this.#pausing = false
+    this.#sending = Array.from({ length: connections }, () => this.#client())
+    for (const client of this.#sending) client.catch(() => undefined)
+  }
+
+  /** Ends when all that was sent is acknowledged. */
+  async pause(): Promise<void> {
+    this.#pausing = true
+    await Promise.all(this.#sending)
+  }
+
+  async #client(): Promise<void> {
+    const { ledger } = this
+    while (!this.#pausing) {
+      await this.#deliver(ledger.next(STREAMS[ledger.below(2)]!, 1 + ledger.below(60)))
+      await sleep(10 + ledger.below(60))
+    }
+  }
+
+  #urlOf(role: string): string {
+    const able = [...this.#members.values()].filter(({ roles }) => roles.includes(role))
+    return able[this.ledger.below(able.length)]!.url
+  }
+
+  async #deliver(batch: Batch): Promise<void> {
+    let last = 'no answer'
+    for (const began = Date.now(); Date.now() - began < PATIENCE_MS; await sleep(50)) {
+      try {
+        const answer = await fetch(`${this.#urlOf('ingest')}/v1/streams/${batch.stream}`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/x-ndjson', 'idempotency-key': batch.key },
+          body: batch.records.map(({ line }) => `${line}\n`).join(''),
+        })
+        const body = (await answer.json()) as Json
+        if (answer.status === 202) {
+          expect(body.received).toBe(batch.records.length)
+          if (body.repeated) this.#repeated++
+          return this.ledger.acknowledged(batch)
+        }
+        last = JSON.stringify(body)
+        expect([409, 429, 503], last).toContain(answer.status)
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error
+        this.#broken++
+      }
+    }
+    throw new Error(`${batch.key} was not taken: ${last}\n${this.outputs}`)
+  }
+
+  /** What the processes have said. */
+  get outputs(): string {
+    return [...this.#members].map(([name, { running }]) => `── ${name}\n${running.output}`).join('\n')
+  }
+
+  /** Stops sending, waits until all is processed, and compares everything with the ledger. */
+  async expectRight(where: string): Promise<void> {
+    await this.pause()
+    const statuses = await until(
+      async () => ((await (await fetch(`${this.#urlOf('ingest')}/v1/datasets`)).json()) as Json).datasets as Json[],
+      (datasets) => datasets.every(({ lag, state }) => lag === 0 && state === 'ok'),
+    ).catch((error: unknown) => {
+      throw new Error(`${where}: not settled: ${String(error)}\n${this.outputs}`)
+    })
+    expect(statuses).toHaveLength(5)
+    const lake = new LedgerLake(this.directory)
+    for (const stream of STREAMS) this.ledger.expectSettled(stream, await lake.found(stream), where)
+    await lake.expectTablesRight(where)
+  }
+}
