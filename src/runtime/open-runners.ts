@@ -1,3 +1,4 @@
+import { cpus } from 'node:os'
 import type { Clock } from '../base/clock.ts'
 import { durationMs } from '../base/duration.ts'
 import type { Database } from '../engine/duckdb/database.ts'
@@ -10,9 +11,9 @@ import type { Table } from '../project/table.ts'
 import type { BoundProject } from './bind.ts'
 import { duckdbEngine } from './duckdb-engine.ts'
 import type { Engine } from './engine.ts'
-import type { FunctionPool } from './function-pool.ts'
+import { FunctionPool } from './function-pool.ts'
 import type { Gates } from './gates.ts'
-import type { Lanes } from './lanes.ts'
+import { Lanes } from './lanes.ts'
 import { hasAudits, isAudited } from './audits.ts'
 import type { Scheduler } from './scheduler.ts'
 import { StreamRunner } from './stream-runner.ts'
@@ -41,7 +42,39 @@ export interface Workshop {
   lakeTable(name: string): LakeTable
 }
 
-const DEFAULTS = { commitInterval: '1 second', backlogBytes: 1024 ** 3, quietMs: 100, lingerMs: 10 } as const
+const DEFAULTS = {
+  commitInterval: '1 second',
+  backlogBytes: 1024 ** 3,
+  quietMs: 100,
+  lingerMs: 10,
+  laneMemory: 1024 ** 3,
+  uniqueMemory: 512 * 1024 ** 2,
+  functionMemory: 512 * 1024 ** 2,
+} as const
+
+/** Threads for lanes and functions, none of which starts before it is needed. */
+export function openThreads(
+  { config, directory }: Project,
+  loader: string | undefined,
+  temporary: string,
+  clock: Clock,
+): Pick<Workshop, 'lanes' | 'functions'> {
+  const { limits = {} } = config
+  return {
+    lanes: Lanes.open(limits.laneWorkers ?? cpus().length, {
+      memory: DEFAULTS.laneMemory,
+      temporary,
+      uniqueMemory: limits.uniqueMemory ?? DEFAULTS.uniqueMemory,
+    }),
+    functions: new FunctionPool({
+      loader,
+      directory,
+      clock,
+      threads: limits.functionWorkers ?? cpus().length,
+      memory: limits.functionMemory ?? DEFAULTS.functionMemory,
+    }),
+  }
+}
 
 /** The bound on what may wait to be processed, in bytes. */
 export function backlogBytes({ config }: Project): number {

@@ -5,7 +5,7 @@ import { MillraceError } from '../base/errors.ts'
 import { Database } from '../engine/duckdb/database.ts'
 import type { Hold } from '../lake/store.ts'
 import type { LakeTable } from '../lake/table.ts'
-import type { RecordBatch, StreamLog } from '../log/log.ts'
+import type { RecordBatch } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { eventTimeOf, timeColumn } from '../project/event-time.ts'
 import type { Handler } from '../project/handler.ts'
@@ -16,27 +16,28 @@ import type { Disk } from '../storage/disk.ts'
 import { hasAudits, runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { ChangeFeed } from './change-feed.ts'
+import { notHere, notStream } from './dataset-errors.ts'
+import { divide } from './divide.ts'
 import { duckdbEngine } from './duckdb-engine.ts'
 import type { Engine, EngineStep } from './engine.ts'
 import type { LoadProgress, LoadReport } from './file-loader.ts'
 import { Follower } from './follower.ts'
-import { FunctionPool } from './function-pool.ts'
 import { Gates } from './gates.ts'
 import { DiskPlaces } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
-import { Inlet, type Received } from './inlet.ts'
-import { Lanes } from './lanes.ts'
+import type { Received } from './inlet.ts'
 import { Loads } from './loads.ts'
-import { type Workshop, backlogBytes, openStreamRunner, openTableRunner } from './open-runners.ts'
+import { type Workshop, backlogBytes, openStreamRunner, openTableRunner, openThreads } from './open-runners.ts'
 import { type Ownership, type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
-import { type AuditResult, type Counts, readRecord } from './record.ts'
+import type { AuditResult, Counts } from './record.ts'
 import { ALL_ROLES, type Role } from './role.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
+import { StreamLogs } from './stream-logs.ts'
 import type { StreamRunner } from './stream-runner.ts'
 import { type RefreshRange, type TableRunner, refreshError } from './table-runner.ts'
-import { LAYERS, Warehouse, newestStep, relationOf } from './warehouse.ts'
+import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
 import { watchTime } from './watch-time.ts'
 
 export interface RuntimeOptions {
@@ -64,17 +65,12 @@ export interface RuntimeOptions {
 
 const DEFAULTS = {
   engineMemory: 1024 ** 3,
-  laneMemory: 1024 ** 3,
-  uniqueMemory: 512 * 1024 ** 2,
-  functionMemory: 512 * 1024 ** 2,
   refreshes: 2,
   refreshShare: 0.2,
 } as const
 
 /** Time between two looks at what other processes have committed, ms. */
 const LOOK_MS = 200
-/** The same for what they have appended, ms. */
-const LOG_LOOK_MS = 1_000
 
 /** A running project, or a process's part of it: its streams' lanes, its tables' refreshes, its lake. */
 export class Runtime {
@@ -106,8 +102,7 @@ export class Runtime {
   readonly #shop: Workshop
   readonly #follower: Follower
   readonly #lakeTables = new Map<string, LakeTable>()
-  readonly #logs = new Map<string, StreamLog>()
-  readonly #inlets = new Map<string, Inlet>()
+  readonly #logs: StreamLogs
   #dying = false
   #running = false
   #stopped: Promise<void> | undefined
@@ -115,8 +110,7 @@ export class Runtime {
   readonly #polls: Promise<void>[] = []
 
   private constructor(options: RuntimeOptions, bound: BoundProject, database: Database) {
-    const { project, clock, disk, dataDirectory, eager } = options
-    const { limits = {} } = project.config
+    const { project, clock, disk, dataDirectory } = options
     const temporary = join(dataDirectory, 'tmp')
     this.options = options
     this.roles = options.roles ?? ALL_ROLES
@@ -125,15 +119,7 @@ export class Runtime {
     this.#parts = options.parts ?? embeddedParts(options)
     this.engine = this.#parts.engine ?? duckdbEngine(database)
     this.warehouse = new Warehouse(this.#parts.lake)
-    this.scheduler = new Scheduler({
-      order: project.order,
-      clock,
-      limit: limits.refreshes ?? DEFAULTS.refreshes,
-      share: eager === true ? 1 : DEFAULTS.refreshShare,
-      isQuiet: () => [...this.streams.values()].every((runner) => runner.lag === 0),
-      step: (dataset) => this.#step(dataset),
-      onPublished: (dataset) => this.publications.tell(dataset.name),
-    })
+    this.scheduler = this.#newScheduler()
     const lakeTable = (name: string) => this.lakeTable(name)
     this.#shop = {
       project,
@@ -150,10 +136,15 @@ export class Runtime {
         () => this.warehouse.lake.local.hold(),
         (dataset, hold) => this.publishedSql(dataset, hold),
       ),
-      ...threadsOf(options, temporary),
+      ...openThreads(project, options.loader, temporary, clock),
       idlePartitions: (stream) =>
         this.#isAlone(stream) ? this.streams.get(stream)!.idlePartitions() : this.#follower.idlePartitions(stream),
     }
+    this.#logs = new StreamLogs({
+      open: (stream, events) => this.#parts.openLog(stream, events),
+      clock,
+      backlogBytes: backlogBytes(project),
+    })
     this.#follower = new Follower({
       datasets: project.order,
       clock,
@@ -161,12 +152,12 @@ export class Runtime {
       idleMs: (name) => this.#idleMs(name),
       isOwn: ({ name }) => this.#isAlone(name),
       load: (dataset) => this.#followed(dataset),
-      onMoved: (dataset, table) => this.#checkpoint(dataset, table),
+      onMoved: ({ name }, table) => this.#logs.checkpoint(name, table),
       onPublished: (dataset) => this.scheduler.published(dataset),
     })
     this.changes = new ChangeFeed({ database, disk, temporary, tableOf: lakeTable })
     this.loads = new Loads({
-      append: (stream, batch) => this.#inlets.get(stream)!.append(batch),
+      append: (stream, batch) => this.#logs.append(stream, batch),
       projectDirectory: project.directory,
       database,
       clock,
@@ -179,6 +170,19 @@ export class Runtime {
       publications: this.publications,
       places: this.#parts.handlerPlaces ?? new DiskPlaces(disk, dataDirectory),
       clock,
+    })
+  }
+
+  #newScheduler(): Scheduler {
+    const { project, clock, eager } = this.options
+    return new Scheduler({
+      order: project.order,
+      clock,
+      limit: project.config.limits?.refreshes ?? DEFAULTS.refreshes,
+      share: eager === true ? 1 : DEFAULTS.refreshShare,
+      isQuiet: () => [...this.streams.values()].every((runner) => runner.lag === 0),
+      step: (dataset) => this.#step(dataset),
+      onPublished: (dataset) => this.publications.tell(dataset.name),
     })
   }
 
@@ -214,10 +218,10 @@ export class Runtime {
     await Promise.all(this.project.order.map((dataset) => this.#openTable(dataset)))
     await Promise.all(this.project.order.map((dataset) => this.#openLog(dataset)))
     const { ownership } = this.#parts
-    for (const dataset of this.#duties())
-      if (dataset.kind === 'stream') await this.#openStream(dataset, ownership ? [] : undefined)
-      else if (!ownership) await this.#takeTable(dataset)
-    if (!ownership) for (const handler of this.#handlers()) await this.handlers.take(handler)
+    await Promise.all(this.#ownStreams().map((stream) => this.#openStream(stream, ownership ? [] : undefined)))
+    if (ownership) return
+    await Promise.all(this.#ownTables().map((table) => this.#takeTable(table)))
+    await Promise.all(this.#ownHandlers().map((handler) => this.handlers.take(handler)))
   }
 
   async #openTable(dataset: Dataset): Promise<void> {
@@ -226,22 +230,24 @@ export class Runtime {
 
   async #openLog(dataset: Dataset): Promise<void> {
     if (dataset.kind === 'table' || !(this.roles.has('ingest') || this.roles.has('process'))) return
-    const log = await this.#parts.openLog(dataset, {
+    await this.#logs.open(dataset, this.lakeTable(dataset.name), {
       onFatal: (error) => this.#die(error),
       onGrown: (partition) => this.streams.get(dataset.name)?.grown(partition),
     })
-    this.#logs.set(dataset.name, log)
-    this.#inlets.set(dataset.name, new Inlet({ stream: dataset, log, backlogBytes: backlogBytes(this.project) }))
-    this.#checkpoint(dataset, this.lakeTable(dataset.name))
   }
 
-  /** What this process may be the one to commit to. */
-  #duties(): Dataset[] {
-    return this.project.order.filter(({ kind }) => this.roles.has(kind === 'stream' ? 'process' : 'schedule'))
+  /** Streams that this process may work on. */
+  #ownStreams(): Stream[] {
+    return this.roles.has('process') ? this.project.order.filter((dataset) => dataset.kind === 'stream') : []
   }
 
-  /** Handlers that this process may be the one to call. */
-  #handlers(): Handler[] {
+  /** Tables that it may refresh. */
+  #ownTables(): Table[] {
+    return this.roles.has('schedule') ? this.project.order.filter((dataset) => dataset.kind === 'table') : []
+  }
+
+  /** Handlers that it may call. */
+  #ownHandlers(): Handler[] {
     return this.roles.has('schedule') ? [...this.project.handlers.values()] : []
   }
 
@@ -300,27 +306,6 @@ export class Runtime {
     const dataset = this.project.dataset(name)
     if (dataset.kind === 'table') return Infinity
     return eventTimeOf(dataset, this.project.readers(name))?.idleMs ?? Infinity
-  }
-
-  /** Others append to the streams that they process: what waits there counts for the backlog and the lag. */
-  async #watchLogs(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      const others = [...this.#logs].flatMap(([name, { partitions }]) => {
-        const owned = this.streams.get(name)?.owned ?? []
-        return partitions.filter(({ partition }) => !owned.includes(partition))
-      })
-      // A log that is out of reach for a while is told of by whoever appends.
-      await Promise.allSettled(others.map((partition) => partition.look()))
-      await this.options.clock.sleep(LOG_LOOK_MS, signal)
-    }
-  }
-
-  /** Tells the log how far the lake is: what waits beyond is the backlog. */
-  #checkpoint(dataset: Dataset, table: LakeTable): void {
-    const offsets = newestStep(table)?.record.offsets ?? []
-    this.#logs.get(dataset.name)?.partitions.forEach((partition, i) => {
-      if (offsets[i] !== undefined && offsets[i] <= partition.end) partition.checkpointed(offsets[i])
-    })
   }
 
   lakeTable(name: string): LakeTable {
@@ -386,46 +371,26 @@ export class Runtime {
     for (const { table } of this.tables.values()) this.scheduler.due(table)
     this.#polls.push(...watchTime(this, signal))
     if (this.roles.size < ALL_ROLES.size || ownership)
-      this.#polls.push(this.#follower.run(signal), this.#watchLogs(signal))
-    if (ownership) this.#share(ownership)
+      this.#polls.push(
+        this.#follower.run(signal),
+        this.#logs.watch(signal, (stream) => this.streams.get(stream)?.owned ?? []),
+      )
+    if (ownership) this.#divide(ownership)
     this.handlers.start()
   }
 
-  /** Takes what falls to this process, as others come and go: partitions of streams, and tables. */
-  #share(ownership: Ownership): void {
-    const partitions = new Map<string, { runner: StreamRunner; partition: number }>(
-      [...this.streams].flatMap(([name, runner]) =>
-        runner.log.partitions.map(({ partition }) => [`${name}/${partition}`, { runner, partition }] as const),
-      ),
-    )
-    const handlers = new Map(this.#handlers().map((handler) => [`on ${handler.name}`, handler]))
-    const tables = new Map(
-      this.#duties().flatMap((dataset) => (dataset.kind === 'table' ? [[dataset.name, dataset]] : [])),
-    )
-    if (partitions.size > 0)
-      ownership.start('process', [...partitions.keys()], {
-        take: (item, epoch) =>
-          this.#takePartition(partitions.get(item)!.runner, partitions.get(item)!.partition, epoch),
-        give: (item) => partitions.get(item)!.runner.disown(partitions.get(item)!.partition),
-        lose: (item) => partitions.get(item)!.runner.lose(partitions.get(item)!.partition),
-      })
-    if (tables.size + handlers.size > 0)
-      ownership.start('schedule', [...tables.keys(), ...handlers.keys()], {
-        take: async (item) => {
-          const handler = handlers.get(item)
-          if (handler) (await this.handlers.take(handler)).start()
-          else await this.#takeTable(tables.get(item)!)
-        },
-        give: (item) => {
-          const handler = handlers.get(item)
-          return handler ? this.handlers.give(handler) : this.#giveTable(tables.get(item)!)
-        },
-        lose: (item) => {
-          const handler = handlers.get(item)
-          if (handler) void this.handlers.give(handler)
-          else this.tables.delete(item)
-        },
-      })
+  #divide(ownership: Ownership): void {
+    divide(ownership, {
+      streams: [...this.streams.values()],
+      tables: this.#ownTables(),
+      handlers: this.#ownHandlers(),
+      takePartition: (runner, partition, epoch) => this.#takePartition(runner, partition, epoch),
+      takeTable: (table) => this.#takeTable(table),
+      giveTable: (table) => this.#giveTable(table),
+      loseTable: ({ name }) => void this.tables.delete(name),
+      takeHandler: async (handler) => (await this.handlers.take(handler)).start(),
+      giveHandler: (handler) => this.handlers.give(handler),
+    })
   }
 
   /** Runs a dataset's checks over what is published. */
@@ -458,17 +423,14 @@ export class Runtime {
   async append(name: string, batch: RecordBatch): Promise<Received> {
     const runner = this.streams.get(name)
     if (runner?.failure) throw runner.failure
-    const inlet = this.#inlets.get(name)
-    if (inlet && this.roles.has('ingest')) return inlet.append(batch)
+    if (this.#logs.get(name) && this.roles.has('ingest')) return this.#logs.append(name, batch)
     throw this.project.dataset(name).kind === 'table' ? notStream(name, this.project) : notHere(name, 'ingest')
   }
 
   /** Acknowledged records of a stream that are not yet in a committed snapshot; undefined where this process cannot tell. */
   lagOf(name: string): number | undefined {
     if (this.#isAlone(name)) return this.streams.get(name)!.lag
-    const log = this.#logs.get(name)
-    const offsets = readRecord(this.lakeTable(name).snapshot('main')?.summary ?? {})?.offsets
-    return log?.partitions.reduce((sum, { end, start }, i) => sum + Math.max(0, end - (offsets?.[i] ?? start)), 0)
+    return this.#logs.lag(name, this.lakeTable(name))
   }
 
   /** Loads files, processes all that is acknowledged, and refreshes all that is due. */
@@ -540,51 +502,14 @@ export class Runtime {
     const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
     await this.scheduler.stop()
     await handlers
-    const closed = await Promise.allSettled([...this.#logs.values()].map((log) => log.close()))
+    const [closed] = await Promise.allSettled([this.#logs.close()])
     await Promise.all([this.#shop.lanes.close(), this.#shop.functions.close()])
     await this.database.close()
     // Whatever failed, everything has been let go of.
-    const failed = [...stopped, ...closed].find((result) => result.status === 'rejected')
+    const failed = [...stopped, closed].find((result) => result.status === 'rejected')
     if (failed) throw failed.reason
   }
 }
 
 /** How long the lanes may take to end once the process has to. */
 const ENDING_MS = 5_000
-
-/** Threads of the process, none of which starts before it is needed. */
-function threadsOf(
-  { project, loader, clock }: RuntimeOptions,
-  temporary: string,
-): Pick<Workshop, 'lanes' | 'functions'> {
-  const { limits = {} } = project.config
-  return {
-    lanes: Lanes.open(limits.laneWorkers ?? cpus().length, {
-      memory: DEFAULTS.laneMemory,
-      temporary,
-      uniqueMemory: limits.uniqueMemory ?? DEFAULTS.uniqueMemory,
-    }),
-    functions: new FunctionPool({
-      loader,
-      directory: project.directory,
-      clock,
-      threads: limits.functionWorkers ?? cpus().length,
-      memory: limits.functionMemory ?? DEFAULTS.functionMemory,
-    }),
-  }
-}
-
-function notStream(name: string, project: Project): MillraceError {
-  const streams = project.order.filter((dataset): dataset is Stream => dataset.kind === 'stream')
-  return new MillraceError('invalid', 'not-a-stream', `'${name}' is a table; only streams take records.`, {
-    hint: `Streams: ${streams.map((stream) => stream.name).join(', ') || 'none'}.`,
-    context: { dataset: name },
-  })
-}
-
-function notHere(name: string, role: Role): MillraceError {
-  return new MillraceError('unavailable', 'not-here', `Another process has dataset '${name}'.`, {
-    hint: `Ask a process that was started with --role ${role}.`,
-    context: { dataset: name, role },
-  })
-}
