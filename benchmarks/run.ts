@@ -24,7 +24,7 @@ const BENCHMARKS: Record<
     load: () => import('./functions.ts'),
   },
   recovery: {
-    about: 'kill -9 at ten billion events a day: until ready, until caught up, and how fast when behind',
+    about: 'kill -9 at ten billion events a day: until ready, until caught up, and how fast when behind or replayed',
     load: () => import('./recovery.ts'),
   },
   startup: { about: '`millrace start` to ready with 100 datasets', load: () => import('./startup.ts') },
@@ -34,7 +34,10 @@ const BENCHMARKS: Record<
     load: () => import('./kafka-log.ts'),
   },
   spark: { about: 'a step on Spark, beside plain PySpark doing the same', load: () => import('./spark.ts') },
-  memory: { about: 'peak memory while 20 M events pass', load: () => import('./memory.ts') },
+  memory: {
+    about: 'peak memory while 20 M events pass, or events of Nexmark through each of --queries',
+    load: () => import('./memory.ts'),
+  },
 }
 
 export interface BenchOptions {

@@ -16,7 +16,7 @@ export type { MapReduceKey, MapReduceOptions, MapReduceTable } from './project/m
 export { source } from './project/source.ts'
 export type { FilesOptions, FilesSource, Source, TextFormats } from './project/source.ts'
 export { sql } from './project/sql.ts'
-export type { SqlPart, SqlTemplate } from './project/sql.ts'
+export type { SqlChoice, SqlPart, SqlTemplate } from './project/sql.ts'
 export { stream } from './project/stream.ts'
 export type { PartitionBy, Stream, StreamOptions } from './project/stream.ts'
 export { within } from './project/window.ts'

@@ -121,5 +121,8 @@ function sparkFiles(
     })
   }
   if (catalog === undefined) return { catalog: { directory: root } }
-  return { catalog: { uri: catalog }, ...(s3 ? { files: s3Files({ region: DEFAULT_REGION, ...s3, ...s3.credentials }) } : {}) }
+  return {
+    catalog: { uri: catalog },
+    ...(s3 ? { files: s3Files({ region: DEFAULT_REGION, ...s3, ...s3.credentials }) } : {}),
+  }
 }

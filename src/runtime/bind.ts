@@ -137,16 +137,8 @@ async function bindTable(table: Table, database: Database, empty: (dataset: Data
 
 /** Sessions are many and short: a query that cannot be computed for all of them at once is refused. */
 async function bindSessions(table: Table, database: Database, empty: (dataset: Dataset) => string): Promise<void> {
-  const { by } = table.materialization as Extract<Table['materialization'], { kind: 'session' }>
-  const input = sessionInput(table)
-  const shape = { time: timeColumn(input)!, by, gapMs: 1 }
-  const numbered = `(${numberedSql(DUCKDB, empty(input), shape)})`
-  const whole = new Map(
-    table.sql.datasets.filter((other) => other !== input).map((other) => [other.name, empty(other)]),
-  )
-  const query = sessionQuery(DUCKDB, table, whole, numbered, `(${sessionsSql(DUCKDB, numbered, shape)})`, 'true')
   try {
-    await describe(database, `SELECT * FROM ${query}`)
+    await describe(database, sessionsOver(table, DUCKDB, empty))
   } catch (cause) {
     throw new MillraceError(
       'invalid',
@@ -158,6 +150,18 @@ async function bindSessions(table: Table, database: Database, empty: (dataset: D
       },
     )
   }
+}
+
+/** The query of a table of sessions over relations, for all sessions at once. */
+export function sessionsOver(table: Table, dialect: Dialect, relation: (dataset: Dataset) => string): string {
+  const { by } = table.materialization as Extract<Materialization, { kind: 'session' }>
+  const input = sessionInput(table)
+  const shape = { time: timeColumn(input)!, by, gapMs: 1 }
+  const numbered = `(${numberedSql(dialect, relation(input), shape)})`
+  const whole = new Map(
+    table.sql.datasets.filter((other) => other !== input).map((other) => [other.name, relation(other)]),
+  )
+  return `SELECT * FROM ${sessionQuery(dialect, table, whole, numbered, `(${sessionsSql(dialect, numbered, shape)})`, 'true')}`
 }
 
 /** The columns of a session's key, as its input has them. */

@@ -19,7 +19,7 @@ const LOOK_MS = 50
 /** Says when what has landed is committed: often enough to be fresh, and seldom enough to be cheap. */
 export class CommitTimer {
   readonly #options: CommitTimerOptions
-  #waiting: Promise<void> | undefined
+  #isWaiting = false
   #committedMs = -Infinity
   #landedMs = -Infinity
   /** Somebody waits for what has landed. */
@@ -37,7 +37,7 @@ export class CommitTimer {
 
   /** A commit begins: what lands from now on is for the next. */
   begun(): void {
-    this.#waiting = undefined
+    this.#isWaiting = false
   }
 
   /** A commit has ended; `more` has landed meanwhile. */
@@ -47,7 +47,9 @@ export class CommitTimer {
   }
 
   #wait(): void {
-    this.#waiting ??= this.#commitWhenDue().catch((error: unknown) => this.#options.onFailed(error))
+    if (this.#isWaiting) return
+    this.#isWaiting = true
+    this.#commitWhenDue().catch((error: unknown) => this.#options.onFailed(error))
   }
 
   /** Waits until the interval since the last commit is over, or nothing has landed for a while: then there is no reason to wait. */

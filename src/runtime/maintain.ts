@@ -4,7 +4,7 @@ import { type CompactionGroup, planCompaction } from '../lake/compact.ts'
 import { expireSnapshots } from '../lake/expire.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import { removeOrphans } from '../lake/orphans.ts'
-import type { LakeTable } from '../lake/table.ts'
+import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { PartitionLog } from '../log/log.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
 import { settledFiles } from './quarantine-recovery.ts'
@@ -104,10 +104,8 @@ async function compact(
   table: LakeTable,
   options: MaintainOptions,
 ): Promise<{ files: number; into: number }> {
-  const main = table.snapshot('main')
-  const candidate = table.snapshot(CANDIDATE)
-  // A snapshot that awaits its audit rests on the files that compaction would take away.
-  if (!main || (candidate && candidate.id !== main.id)) return { files: 0, into: 0 }
+  const main = compactable(table)
+  if (!main) return { files: 0, into: 0 }
   const targetBytes = runtime.project.config.lake?.targetFileSize ?? DEFAULTS.targetFileSize
   const groups = planCompaction(await settled(runtime, table, await table.files(main)), {
     targetBytes,
@@ -132,24 +130,36 @@ async function settled(runtime: Runtime, table: LakeTable, files: DataFile[]): P
   return settledFiles(table, files, newestStep(stream.table)?.record.offsets ?? [])
 }
 
+/** What is published, unless another snapshot awaits its audit: that one rests on the files that compaction would take away. */
+function compactable(table: LakeTable): Snapshot | undefined {
+  const main = table.snapshot('main')
+  const candidate = table.snapshot(CANDIDATE)
+  return candidate && candidate.id !== main?.id ? undefined : main
+}
+
+/** Tries to commit between the commits of a busy stream. */
+const ATTEMPTS_MAX = 8
+
 async function rewrite(runtime: Runtime, table: LakeTable, group: CompactionGroup): Promise<number> {
   const written = await runtime.engine.step(async (step) =>
     step.write(table, `SELECT * FROM ${await step.relation(table, group.files)}`),
   )
-  try {
-    const main = table.snapshot('main')!
-    const snapshot = await table.commit({
-      operation: 'replace',
-      add: written,
-      remove: group.files.map((file) => file.path),
-      summary: carriedSummary(main.summary),
-      parent: main.id,
-    })
-    if (table.snapshot(CANDIDATE)?.id === main.id) await table.setRef(CANDIDATE, snapshot.id)
-    return written.length
-  } catch (error) {
-    // Somebody committed meanwhile: the summary to carry on is theirs now. The next time will do.
-    if (asMillraceError(error).kind === 'conflict') return 0
-    throw error
+  const add = await table.syncAhead(written)
+  const remove = group.files.map((file) => file.path)
+  for (let attempt = 1; ; attempt++) {
+    const main = compactable(table)
+    if (!main) return 0
+    try {
+      const summary = carriedSummary(main.summary)
+      const snapshot = await table.commit({ operation: 'replace', add, remove, summary, parent: main.id })
+      if (table.snapshot(CANDIDATE)?.id === main.id) await table.setRef(CANDIDATE, snapshot.id)
+      return add.length
+    } catch (error) {
+      const { kind, code } = asMillraceError(error)
+      if (kind !== 'conflict') throw error
+      // The summary to carry on is that of whoever committed meanwhile. Files that are gone, or a stream that is always faster: the
+      // next time will do.
+      if (code !== 'moved' || attempt === ATTEMPTS_MAX) return 0
+    }
   }
 }

@@ -11,7 +11,7 @@ import { checkName } from '../project/check.ts'
 import type { Dataset } from '../project/dataset.ts'
 import type { SqlTemplate } from '../project/sql.ts'
 import { type Table, queryFor } from '../project/table.ts'
-import { type BoundProject, emptyRelation, locate } from './bind.ts'
+import { type BoundProject, emptyRelation, locate, sessionsOver } from './bind.ts'
 import type { EngineStep } from './engine.ts'
 
 /**
@@ -70,11 +70,13 @@ export async function compareTypes(
   spark: Pick<EngineStep, 'dialect' | 'describe'>,
 ): Promise<MillraceError[]> {
   const problems: MillraceError[] = []
+  const empty = ({ name }: Dataset) => emptyRelation(bound.fields.get(name)!, spark.dialect)
   for (const table of bound.project.order) {
     if (table.kind !== 'table' || table.transform || !bound.fields.has(table.name)) continue
     const own = await describe(database, bindable(table, bound, { dialect: DUCKDB }))
     try {
       problems.push(...differences(table, own, await spark.describe(bindable(table, bound, spark))))
+      if (table.materialization.kind === 'session') await spark.describe(sessionsOver(table, spark.dialect, empty))
     } catch (error) {
       if (asMillraceError(error).kind !== 'invalid') throw error
       problems.push(locate(error, table, 'sql on Spark'))

@@ -3,6 +3,7 @@ import { MillraceError, asMillraceError, assert } from '../base/errors.ts'
 import type { Database, Row } from '../engine/duckdb/database.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { LakeTable } from '../lake/table.ts'
+import type { Stream } from '../project/stream.ts'
 import { acceptedBelow, batchJob, remembers, restoreLane, sourcesOf } from './lane-job.ts'
 import { duckdbEngine } from './duckdb-engine.ts'
 import type { BatchResult } from './lane-messages.ts'
@@ -98,17 +99,7 @@ async function regateOnce(runner: StreamRunner, options: RegateOptions): Promise
     const from = options.from[partition.partition]!
     const to = runner.committed.offsets[partition.partition]!
     if (from >= to) continue
-    if (from < partition.start) {
-      throw new MillraceError(
-        'invalid',
-        'offset-gone',
-        `Stream '${stream.name}' can be replayed from offset ${partition.start} on; ${from} is no longer in its log.`,
-        {
-          hint: `Replay from ${partition.start}, or keep records longer with retention.`,
-          context: { dataset: stream.name },
-        },
-      )
-    }
+    if (from < partition.start) throw offsetGone(stream, partition.start, from)
     const lane = `${options.lanePrefix}replay:${stream.name}/${partition.partition}`
     const newestMs = await newestBelow(runner, options.database, files, partition.partition, from)
     if (remembers(stream))
@@ -159,6 +150,18 @@ async function regateOnce(runner: StreamRunner, options: RegateOptions): Promise
     }
   }
   return results
+}
+
+function offsetGone({ name }: Stream, start: number, from: number): MillraceError {
+  return new MillraceError(
+    'invalid',
+    'offset-gone',
+    `Stream '${name}' can be replayed from offset ${start} on; ${from} is no longer in its log.`,
+    {
+      hint: `Replay from ${start}, or keep records longer with retention.`,
+      context: { dataset: name },
+    },
+  )
 }
 
 /** Newest event time accepted below an offset of a partition, ms; -Infinity for none. */

@@ -186,13 +186,12 @@ export class StreamRunner {
     owned.stop.abort()
     this.#bell.ring()
     const { lanes, log, stream } = this.#options
-    if (!this.#started) return
-    const ended = owned.running
-      .then(() => lanes.forget(laneName(stream, partition)))
-      .finally(() => log.partitions[partition]!.leave())
+    const forgotten = this.#started
+      ? owned.running.then(() => lanes.forget(laneName(stream, partition))).catch(() => undefined)
+      : Promise.resolve()
     this.#ending.set(
       partition,
-      ended.catch(() => undefined),
+      forgotten.then(() => log.partitions[partition]!.leave()).catch(() => undefined),
     )
   }
 

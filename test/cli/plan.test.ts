@@ -242,6 +242,29 @@ test('all problems are told at once, in the order of files and lines, each once'
   expect(stderr).toMatch(/3 problems\n$/)
 })
 
+test('what Spark would not take is named where a target computes with it, or when asked', async () => {
+  const files = {
+    'a.ts': `${STREAM}export const s = stream('s', { columns: { n: t.int(), ts: t.timestamp(), note: t.string().nullable() } })
+export const x = table('x', { sql: sql\`select arg_max(n, ts) as n, n // 2 as half from \${s} group by n\` })
+export const y = table('y', { sql: sql\`select note from \${s} order by note limit 3\`, checks: [check.sql('c', sql\`select note::varchar as t from this\`)] })
+export const z = table('z', { sql: { default: sql\`select epoch_ms(ts) as ms from \${s}\`, spark: sql\`select unix_millis(cast(ts as timestamp_ltz)) as ms from \${s}\` } })`,
+  }
+  const root = project(files)
+  expect(await millrace(['plan'], { cwd: root })).toMatchObject({ code: 0 })
+  const asked = await millrace(['plan', '--engines', 'duckdb,spark'], { cwd: root })
+  expect(asked.code).toBe(1)
+  expect([...asked.stderr.matchAll(/error: (.*)/g)].map(([, text]) => text)).toEqual([
+    "table 'x', sql: Spark does not take: arg_max.",
+    "table 'x', sql: Spark does not take: //.",
+    "table 'y', sql: Spark means something else by: order by without nulls first or last.",
+    "table 'y', check c: Spark does not take: varchar and text.",
+  ])
+  expect(asked.stderr).toMatch(/where a\.ts:3\n {2}hint {2}For both engines: max_by\./)
+  const target = "export default { targets: { prod: { engine: { kind: 'spark', url: 'sc://127.0.0.1:1' } } } }"
+  const aimed = await millrace(['plan'], { cwd: write(project(files), { 'millrace.config.ts': target }) })
+  expect(aimed.stderr).toBe(asked.stderr)
+  expect(await millrace(['plan', '--engines', 'duckdb,trino'], { cwd: root })).toMatchObject({ code: 2 })
+})
 test('a folder that is no project', async () => {
   const { stderr, code } = await millrace(['plan'], { cwd: folder() })
   expect(code).toBe(1)

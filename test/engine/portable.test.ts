@@ -1,9 +1,10 @@
+import { readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Database } from '../../src/engine/duckdb/database.ts'
 import { syntaxTree } from '../../src/engine/duckdb/syntax-tree.ts'
 import { CONSTRUCTS } from '../../src/engine/portable/constructs.ts'
 import { unportable } from '../../src/engine/portable/find.ts'
-import { FUNCTIONS } from '../../src/engine/portable/functions.ts'
+import { FUNCTIONS, SAME } from '../../src/engine/portable/functions.ts'
 
 let database: Database
 
@@ -44,8 +45,8 @@ test('what both engines take alike is let pass', async () => {
 test('nulls matter only where there may be some', async () => {
   const query = 'select id, row_number() over (partition by id order by ts) as n from events'
   expect(await found(query)).toEqual([CONSTRUCTS.nulls.construct])
-  expect(await found(query, ["id", "ts"], ["ts"])).toEqual([])
-  expect(await found(`${query} left join others using (id)`, ["id", "ts"], ["ts"])).toEqual([
+  expect(await found(query, ['id', 'ts'], ['ts'])).toEqual([])
+  expect(await found(`${query} left join others using (id)`, ['id', 'ts'], ['ts'])).toEqual([
     CONSTRUCTS.nulls.construct,
   ])
   expect(await found('select id from events order by ts')).toEqual([])
@@ -59,4 +60,13 @@ test('an alias that is also a column is the column', async () => {
 
 test('functions that were not tried are named', async () => {
   expect(await found('select jaccard(a, b) as x from t')).toEqual(['jaccard()'])
+})
+
+test('docs/sql.md tells of every construct and function', async () => {
+  const page = await readFile(new URL('../../docs/sql.md', import.meta.url), 'utf8')
+  const text = page.replaceAll('\\', '').replaceAll(/ +/g, ' ')
+  const cell = (value: string) => value.replaceAll('\\', '')
+  for (const { construct, spark, remedy } of RULES)
+    expect(text).toContain(`| ${cell(construct)} | ${spark} | ${cell(remedy)} |`)
+  for (const name of SAME) expect(text).toContain(`\`${name}\``)
 })

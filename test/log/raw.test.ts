@@ -43,6 +43,19 @@ async function seal(count: number, source?: (offset: number) => unknown): Promis
 }
 
 describe('compact', () => {
+  test('ends, however many segments come meanwhile', async () => {
+    await seal(6)
+    partition.checkpointed(60)
+    let ended = false
+    const compacted = partition.compact().finally(() => (ended = true))
+    while (!ended) {
+      await seal(3)
+      partition.checkpointed(partition.end)
+    }
+    expect(await compacted).toBe(6)
+    expect(await recordsFrom(partition)).toEqual(numbered(0, partition.end))
+  })
+
   test('merges what is below the checkpoint, and only that', async () => {
     await seal(6)
     expect(await partition.compact()).toBe(0)

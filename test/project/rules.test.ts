@@ -65,6 +65,21 @@ function wrongTable(options: object, code: string, message: RegExp, hint: RegExp
 
 const bad = (): Declaration => asTable('first', {})
 
+const OVERRIDES: Record<string, Case> = {
+  'an override that reads something else': wrongTable(
+    { sql: { default: sql`select id, n from ${events}`, spark: sql`select id, 1 as n from ${timeless}` } },
+    'sql-references',
+    /sql reads events by default, and timeless for spark/,
+    /same datasets/,
+  ),
+  'an override with a parameter': wrongTable(
+    { sql: { default: sql`select id, n from ${events}`, spark: sql`select ${'id'}, n from ${events}` } },
+    'bad-sql-part',
+    /sql for spark has \$\{'id'\}/,
+    /sql\.literal/,
+  ),
+}
+
 const STREAMS: Record<string, Case> = {
   'a misspelt option': wrongStream(
     { tiem: 'at' },
@@ -729,6 +744,7 @@ const GRAPHS: Record<string, Case> = {
 }
 
 describe.each([
+  ['a table with', OVERRIDES],
   ['a stream with', STREAMS],
   ['a check with', CHECKS],
   ['a table with', TABLES],

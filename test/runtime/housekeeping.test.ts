@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import { stream } from '../../src/project/stream.ts'
 import { t } from '../../src/project/columns.ts'
+import { maintain } from '../../src/runtime/maintain.ts'
 import { Home, query, send } from './home.ts'
 
 const clicks = stream('clicks', { columns: { id: t.int() } })
@@ -25,4 +26,32 @@ test('small files are brought together while the streams go on, and no row chang
   expect(await query(runtime, 'select count(*)::int as rows, count(distinct id)::int as ids from {clicks}')).toEqual([
     { rows: 40, ids: 40 },
   ])
+})
+
+test('files of a stream that commits all the time are brought together all the same', async () => {
+  const home = await Home.make()
+  const runtime = await home.open([clicks])
+  const table = runtime.lakeTable('clicks')
+  let rows = 0
+  const commit = async (count: number) => {
+    await send(
+      runtime,
+      'clicks',
+      Array.from({ length: count }, () => ({ id: rows++ })),
+    )
+    await runtime.streams.get('clicks')!.drain()
+  }
+  // Enough of them that some commits pass while they are rewritten.
+  for (let i = 0; i < 5; i++) await commit(100_000)
+  let ended = false
+  const maintained = maintain(runtime, { minFiles: 2, rewriteBytesMax: Infinity }).finally(() => (ended = true))
+  while (!ended) await commit(1)
+  await maintained
+  const replaced = table.history().find(({ operation }) => operation === 'replace')
+  expect(replaced).toBeDefined()
+  expect(await query(runtime, 'select count(*)::int as rows, count(distinct id)::int as ids from {clicks}')).toEqual([
+    { rows, ids: rows },
+  ])
+  // The places reached are those of whoever committed last.
+  expect(table.snapshot('main')!.summary['millrace.offsets']).toBe(`[${rows}]`)
 })

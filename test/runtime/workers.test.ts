@@ -59,7 +59,10 @@ class Office {
   }
 
   /** A worker with tables and lanes of its own. */
-  async worker(name: string, { disk = systemDisk as Disk, limits = LAZY } = {}): Promise<StreamRunner> {
+  async worker(
+    name: string,
+    { disk = systemDisk, limits = LAZY }: { disk?: Disk; limits?: typeof LAZY } = {},
+  ): Promise<StreamRunner> {
     const { options } = this.runtime.stream('events')
     const lake = new Lake({ root: join(this.#home.dataDirectory, 'lake'), disk, clock: options.clock })
     const temporary = join(options.temporary, name)

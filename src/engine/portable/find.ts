@@ -135,7 +135,9 @@ class Search {
 
   /** A name in `where` that only the select list gives. */
   #aliases(node: Node): void {
-    const names = new Set(nodesOf(node['select_list']).map(({ alias }) => String(alias ?? '').toLowerCase()))
+    const names = new Set(
+      nodesOf(node['select_list']).map(({ alias }) => (typeof alias === 'string' ? alias.toLowerCase() : '')),
+    )
     const look = (value: unknown): void => {
       if (Array.isArray(value)) for (const item of value) look(item)
       if (!isNode(value) || value['class'] === 'SUBQUERY') return

@@ -178,7 +178,9 @@ export class LocalPartition implements PartitionLog {
     return this.#maintenance.run(async () => {
       await this.#sweep()
       let merged = 0
-      for (let run = this.#nextRun(); run !== undefined && !this.#closed; run = this.#nextRun()) {
+      // Not what comes meanwhile: under load there would be no end to it.
+      const end = this.#checkpoint
+      for (let run = this.#nextRun(end); run !== undefined && !this.#closed; run = this.#nextRun(end)) {
         await this.#merge(run)
         merged += run.length
       }
@@ -280,10 +282,10 @@ export class LocalPartition implements PartitionLog {
     )
   }
 
-  #nextRun(): StoredFile[] | undefined {
+  #nextRun(end: number): StoredFile[] | undefined {
     if (this.#writer.failure !== undefined) throw this.#writer.failure
     return planMerge(
-      this.#files.filter((file) => file.to <= this.#checkpoint),
+      this.#files.filter((file) => file.to <= end),
       this.#limits,
     )
   }

@@ -81,15 +81,15 @@ test('both find the same windows of any moment', async () => {
 })
 
 test('both quote names and texts of any kind', async () => {
+  const unit = fc.constantFrom('a', 'É', '😀', "'", '"', '`', '\\', 'n', '%', '$', ' ', '\n', ';', '--')
   await fc.assert(
     fc.asyncProperty(
-      fc.string({ unit: 'grapheme', maxLength: 12 }),
-      fc.stringMatching(/^[^\u0000\ud800-\udfff]{1,12}$/u),
+      fc.string({ unit, maxLength: 8 }),
+      fc.string({ unit, minLength: 1, maxLength: 8 }),
       async (text, name) => {
-        if (text.includes('\0') || name.trim() === '') return
         const [duckdb, spark] = await both(
           (dialect) =>
-            `SELECT ${dialect.identifier(name)} FROM (SELECT ${dialect.text(text)} AS ${dialect.identifier(name)}) AS named`,
+            `SELECT ${dialect.identifier(`x${name}`)} FROM (SELECT ${dialect.text(text)} AS ${dialect.identifier(`x${name}`)}) AS named`,
         )
         expect(spark).toEqual(duckdb)
       },
