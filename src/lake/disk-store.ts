@@ -9,6 +9,7 @@ const SYNCS_AT_ONCE = 16
 /** A lake in a directory of this machine. `suffix` gives a new random part of a file name. */
 export class DiskStore implements LakeStore {
   readonly root: string
+  readonly clientSettings = {}
   readonly local: LocalFiles
   readonly #disk: Disk
   readonly #suffix: () => string

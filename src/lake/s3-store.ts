@@ -3,6 +3,7 @@ import { assert } from '../base/errors.ts'
 import type { Disk } from '../storage/disk.ts'
 import { checkConditionalWrites } from '../storage/s3/capability.ts'
 import type { S3Config } from '../storage/s3/config.ts'
+import { DEFAULT_REGION } from '../storage/s3/config.ts'
 import type { S3Effects } from '../storage/s3/objects.ts'
 import { S3Objects } from '../storage/s3/objects.ts'
 import { Cache } from './cache.ts'
@@ -32,14 +33,16 @@ const WRITTEN_BYTES = 16 * 1024 ** 2
  */
 export class S3Store implements LakeStore {
   readonly root: string
+  readonly clientSettings: Readonly<Record<string, string>>
   readonly local: FileCache
   readonly #objects: S3Objects
   readonly #bucket: string
   readonly #disk: Disk
   readonly #written = new Cache<Buffer>(WRITTEN_BYTES)
 
-  private constructor(root: string, objects: S3Objects, local: FileCache, disk: Disk) {
+  private constructor(root: string, config: S3Config, objects: S3Objects, local: FileCache, disk: Disk) {
     this.root = root
+    this.clientSettings = clientSettings(config)
     this.local = local
     this.#objects = objects
     this.#bucket = `s3://${objects.bucket}/`
@@ -61,7 +64,7 @@ export class S3Store implements LakeStore {
       size: async (location: string) => (await objects.head(key(location)))?.bytes,
     }
     const local = await FileCache.open(cacheDirectory, config.cacheBytes ?? CACHE_BYTES, remote, effects.disk)
-    return new S3Store(`s3://${bucket}/${base}`.replace(/\/$/, ''), objects, local, effects.disk)
+    return new S3Store(`s3://${bucket}/${base}`.replace(/\/$/, ''), config, objects, local, effects.disk)
   }
 
   close(): void {
@@ -136,6 +139,15 @@ export class S3Store implements LakeStore {
 
   #key(location: string): string {
     return keyOf(location, this.#objects.bucket)
+  }
+}
+
+/** As Iceberg's Java library and PyIceberg name them. */
+function clientSettings({ endpoint, region = DEFAULT_REGION }: S3Config): Record<string, string> {
+  return {
+    'client.region': region,
+    's3.region': region,
+    ...(endpoint === undefined ? {} : { 's3.endpoint': endpoint, 's3.path-style-access': 'true' }),
   }
 }
 

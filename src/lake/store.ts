@@ -25,6 +25,8 @@ export interface Draft {
 export interface LakeStore {
   /** Tables lie in `root/<namespace>/<name>`. */
   readonly root: string
+  /** What an Iceberg client needs to reach the files, as its own settings call it; never credentials. */
+  readonly clientSettings: Readonly<Record<string, string>>
   /** The files' local side: where an engine in this process reads and writes them. */
   readonly local: LocalFiles
   /** Throws `invalid` / `not-found`. */

@@ -73,7 +73,7 @@ export function icebergRoutes(app: FastifyInstance, catalog: RestCatalog): void 
     async (scope) => {
       speakIceberg(scope)
       scope.get('/v1/config', { schema: { hide: true } }, async () => ({
-        defaults: {},
+        defaults: catalog.defaults,
         overrides: {},
         endpoints: ROUTES.map(({ method, path }) => `${method} ${path}`),
       }))

@@ -330,6 +330,12 @@ describe('tables of the project', () => {
       const refused = await call('POST', TABLE, { requirements: [], updates: [update] })
       expect(refused).toMatchObject({ status: 403, body: { error: { type: 'ForbiddenException' } } })
     }
+    const second = await appendImaginary(table)
+    const back = { ...toMain, 'snapshot-id': second.parentId }
+    for (const update of [back, { action: 'remove-snapshot-ref', 'ref-name': 'main' }]) {
+      const refused = await call('POST', TABLE, { requirements: [], updates: [update] })
+      expect(refused.body.error.message).toContain('forward only')
+    }
     expect((await call('DELETE', TABLE)).status).toBe(403)
     const { status } = await call('POST', TABLE, { requirements: [], updates: [foreign(table), toMain] })
     expect(status).toBe(200)

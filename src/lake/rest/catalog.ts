@@ -7,7 +7,7 @@ import { isName } from '../name.ts'
 import { nameOf, noTable } from '../table.ts'
 import type { LakeTable, TableId } from '../table.ts'
 import { badRequest, commitFailed } from './error.ts'
-import { refuseForeignChange } from './managed.ts'
+import { refuseForeignChange, refuseRewind } from './managed.ts'
 import { committedTable, requestedTable } from './new-table.ts'
 import { RequestPart } from './request.ts'
 import { checkRequirements, requiresCreate } from './requirements.ts'
@@ -18,8 +18,6 @@ export interface CatalogOptions {
   readonly lake: Lake
   /** Whether a table is one of the project's, which Millrace makes, changes and drops by its declaration. */
   readonly isManaged: (id: TableId) => boolean
-  /** What clients need to reach the files of the lake, such as `s3.endpoint`; never credentials. */
-  readonly fileConfig?: Readonly<Record<string, string>>
 }
 
 /** What the catalog tells of a table: `LoadTableResult` of the specification. */
@@ -27,7 +25,6 @@ export interface TableAnswer {
   /** Undefined of a table that is only staged. */
   readonly 'metadata-location'?: string
   readonly metadata: TableMetadata
-  readonly config: Readonly<Record<string, string>>
 }
 
 /**
@@ -42,6 +39,11 @@ export class RestCatalog {
   constructor(options: CatalogOptions) {
     this.#lake = options.lake
     this.#options = options
+  }
+
+  /** Settings that clients take where they have none of their own. */
+  get defaults(): Readonly<Record<string, string>> {
+    return this.#lake.context.store.clientSettings
   }
 
   async namespaces(parent: readonly string[]): Promise<{ namespaces: string[][] }> {
@@ -98,7 +100,7 @@ export class RestCatalog {
     if (await this.#lake.load(id)) {
       throw new MillraceError('conflict', 'table-exists', `Table ${nameOf(id)} exists already.`)
     }
-    return { metadata, config: this.#fileConfig }
+    return { metadata }
   }
 
   /** Throws `conflict` / `requirement-failed` when the table is not as required: nothing was committed. */
@@ -118,6 +120,7 @@ export class RestCatalog {
       if (isManaged) refuseForeignChange(id, metadata, updates)
       base = metadata
       next = applyUpdates(metadata, updates, context.clock.now())
+      if (isManaged) refuseRewind(id, base, next)
       return next === base ? undefined : { metadata: next }
     }
     await table.transact(change, () => syncForeignFiles(context, next, base))
@@ -155,11 +158,7 @@ export class RestCatalog {
   }
 
   #answer(table: LakeTable): TableAnswer {
-    return { 'metadata-location': table.metadataPath, metadata: table.view.metadata, config: this.#fileConfig }
-  }
-
-  get #fileConfig(): Readonly<Record<string, string>> {
-    return this.#options.fileConfig ?? {}
+    return { 'metadata-location': table.metadataPath, metadata: table.view.metadata }
   }
 }
 

@@ -1,5 +1,5 @@
 import { MillraceError } from '../../base/errors.ts'
-import { refId } from '../metadata.ts'
+import { lineOf, refId } from '../metadata.ts'
 import type { TableMetadata } from '../metadata.ts'
 import { nameOf } from '../table.ts'
 import type { TableId } from '../table.ts'
@@ -37,6 +37,17 @@ export function refuseForeignChange(id: TableId, metadata: TableMetadata, update
       if (own !== undefined) refuse(id, `'${own}' is Millrace's own note`, 'Leave it as it is.')
     }
   }
+}
+
+/**
+ * Refuses to set `main` back, or aside: a lane that runs goes on from the offsets it knows, so what was taken back would be
+ * lost for good. Throws `denied` / `managed-table`.
+ */
+export function refuseRewind(id: TableId, before: TableMetadata, after: TableMetadata): void {
+  const main = refId(before, 'main')
+  if (main === undefined) return
+  for (const snapshot of lineOf(after, refId(after, 'main'))) if (snapshot.id === main) return
+  refuse(id, "'main' goes forward only", 'Append, overwrite or delete rows on top of what is published.')
 }
 
 /** Clients may repeat what is so already. */

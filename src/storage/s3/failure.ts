@@ -25,6 +25,9 @@ const UNREACHABLE = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNR
 const ABSENT = new Set(['NoSuchKey', 'NotFound', 'NoSuchUpload'])
 const DENIED = /AccessDenied|AccessKey|NoSuchUser|UserNotFound|Signature|InvalidToken|ExpiredToken|Forbidden/
 
+/** What the driver says of an answer that it could not read to its end. */
+const BROKEN = /Deserialization error/
+
 /** What a driver's error means. */
 export function failureOf(error: unknown): Failure {
   const { name, message, code, $metadata } = error as {
@@ -35,11 +38,13 @@ export function failureOf(error: unknown): Failure {
   }
   const status = $metadata?.httpStatusCode
   const told = { status, name: code ?? name ?? 'unknown', message: message ?? String(error) }
-  return { outcome: outcomeOf(status, told.name, name), ...told }
+  return { outcome: outcomeOf(told, name), ...told }
 }
 
-function outcomeOf(status: number | undefined, name: string, errorName: string | undefined): Outcome {
+function outcomeOf({ status, name, message }: Omit<Failure, 'outcome'>, errorName: string | undefined): Outcome {
   if (UNREACHABLE.has(name)) return 'refused'
+  // Cut off in the middle of an answer, whose status then is only half of what it says.
+  if (/^E[A-Z]+$/.test(name) || BROKEN.test(message)) return 'unclear'
   // Without an answer, or with one that only a part of the store has given.
   if (status === undefined) return errorName === 'CredentialsProviderError' ? 'final' : 'unclear'
   if (status === 404) return ABSENT.has(name) ? 'absent' : 'final'

@@ -35,6 +35,8 @@ const REQUEST_MS = 20_000
 const PART_MS = 120_000
 /** The store may be away this long before a request fails. */
 const PATIENCE_MS = 60_000
+/** At the start somebody waits to hear that the address is wrong. */
+const START_PATIENCE_MS = 5_000
 const BACKOFF_MS = 50
 const BACKOFF_MS_MAX = 5_000
 
@@ -81,7 +83,8 @@ export class S3Objects {
             requestChecksumCalculation: 'WHEN_REQUIRED',
             responseChecksumValidation: 'WHEN_REQUIRED',
           }),
-      ...(config.credentials === undefined ? {} : { credentials: config.credentials }),
+      // A copy: the driver writes notes of its own into it.
+      ...(config.credentials === undefined ? {} : { credentials: { ...config.credentials } }),
       // Tried again here, where it is known what an unclear outcome means.
       maxAttempts: 1,
       requestHandler: { connectionTimeout: CONNECT_MS },
@@ -96,9 +99,9 @@ export class S3Objects {
   /** Throws when the bucket is not there or not ours to use. */
   async checkBucket(): Promise<void> {
     try {
-      await this.#retried('the bucket', (abortSignal) =>
-        this.#client.send(new this.#driver.ListObjectsV2Command({ Bucket: this.bucket, MaxKeys: 1 }), { abortSignal }),
-      )
+      const command = new this.#driver.ListObjectsV2Command({ Bucket: this.bucket, MaxKeys: 1 })
+      const send = (abortSignal: AbortSignal) => this.#client.send(command, { abortSignal })
+      await this.#retried('', send, { patienceMs: START_PATIENCE_MS })
     } catch (error) {
       if (error instanceof MillraceError && error.code === 'not-found')
         throw storeError(
@@ -168,11 +171,9 @@ export class S3Objects {
         ContentLength: bytes.length,
       })
     try {
-      await this.#retried(
-        key,
-        (abortSignal) => this.#client.send(command(), { abortSignal }),
-        ({ outcome }) => (isUnclear ||= outcome === 'unclear'),
-      )
+      await this.#retried(key, (abortSignal) => this.#client.send(command(), { abortSignal }), {
+        seen: ({ outcome }) => (isUnclear ||= outcome === 'unclear'),
+      })
       return true
     } catch (error) {
       if (isTaken(error) && !isUnclear) return false
@@ -189,7 +190,7 @@ export class S3Objects {
       if (size > PART_BYTES) return await this.#uploadParts(file, size, key)
       await this.#parts.run(async () => {
         const command = new this.#driver.PutObjectCommand({ ...this.#of(key), Body: await file.read(0, size) })
-        await this.#retried(key, (abortSignal) => this.#client.send(command, { abortSignal }), undefined, PART_MS)
+        await this.#retried(key, (abortSignal) => this.#client.send(command, { abortSignal }), { limitMs: PART_MS })
       })
     } finally {
       await file.close()
@@ -285,7 +286,7 @@ export class S3Objects {
         const Body = await file.read((number - 1) * PART_BYTES, PART_BYTES)
         const command = new UploadPartCommand({ ...upload, PartNumber: number, Body })
         const send = (abortSignal: AbortSignal) => this.#client.send(command, { abortSignal })
-        const { ETag } = await this.#retried(key, send, undefined, PART_MS)
+        const { ETag } = await this.#retried(key, send, { limitMs: PART_MS })
         return { ETag, PartNumber: number }
       })
     try {
@@ -318,16 +319,15 @@ export class S3Objects {
   }
 
   /**
-   * Tries until it succeeds, fails for good, or patience ends; a try that goes `limitMs` without a sign of life has failed.
-   * `seen` is told of every failure.
+   * Tries until it succeeds, fails for good, or patience ends; a try that goes on without a sign of life has failed.
    */
   async #retried<T>(
     key: string,
     request: (signal: AbortSignal, alive: () => void) => Promise<T>,
-    seen: (failure: Failure) => void = () => undefined,
-    limitMs = REQUEST_MS,
+    tries: Tries = {},
   ): Promise<T> {
-    const { clock, random, patienceMs = PATIENCE_MS, requestMs = limitMs } = this.#effects
+    const { clock, random, requestMs = tries.limitMs ?? REQUEST_MS } = this.#effects
+    const patienceMs = Math.min(tries.patienceMs ?? Infinity, this.#effects.patienceMs ?? PATIENCE_MS)
     const started = clock.monotonic()
     for (let attempt = 0; ; attempt++) {
       try {
@@ -336,7 +336,7 @@ export class S3Objects {
         // What the disk threw is not the store's.
         if (error instanceof MillraceError) throw error
         const failure = failureOf(error)
-        seen(failure)
+        tries.seen?.(failure)
         if (failure.outcome === 'taken') throw new Taken(key)
         const isPassing = failure.outcome === 'refused' || failure.outcome === 'unclear'
         const isLate = clock.monotonic() - started > patienceMs
@@ -345,6 +345,15 @@ export class S3Objects {
       }
     }
   }
+}
+
+/** How a request is tried, where it is not as all others. */
+interface Tries {
+  /** Told of every failure. */
+  readonly seen?: (failure: Failure) => void
+  /** Longest time without a sign of life. */
+  readonly limitMs?: number
+  readonly patienceMs?: number
 }
 
 /** Ends a request that has shown no sign of life for so long, whatever it is waiting for. */
