@@ -34,6 +34,8 @@ export class Database {
       temp_directory: options.temporary,
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
+      // It keeps some 20 KB of every file ever read until the memory is full, and reading small files takes a tenth longer with it.
+      enable_external_file_cache: 'false',
     })
     return new Database(instance)
   }
