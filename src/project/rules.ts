@@ -177,6 +177,13 @@ function checkStream(stream: Stream, local: Reporter): void {
   oneOf(stream.unknown, ['drop', 'keep', 'quarantine'], 'unknown', 'bad-unknown', local)
   for (const partition of stream.partitionBy) checkPartition(partition, fields, stream.time, local)
   for (const check of stream.checks) checkCheck(check, stream, fields, local)
+  if (stream.topic !== undefined && stream.partitions > 1 && stream.unique && stream.key.length === 0) {
+    local.report(
+      'bad-key',
+      `a duplicate may lie in another partition of topic '${stream.topic}' than the first, where it is not seen.`,
+      `Say by which of the unique columns its producers choose the partition: key: '${stream.unique.columns[0]}'; or use one partition.`,
+    )
+  }
   if (stream.sources.length > 0 && stream.partitions > 1) {
     local.report(
       'bad-partitions',
