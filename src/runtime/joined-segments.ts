@@ -1,5 +1,6 @@
 import { open, readFile } from 'node:fs/promises'
 import type { Frame, PartitionLog, Segment } from '../log/log.ts'
+import { storageError } from '../storage/disk.ts'
 
 /** Segments are joined up to this size; it bounds what is copied at a time, too. */
 const JOINED_BYTES_MAX = 16 * 1024 ** 2
@@ -29,8 +30,16 @@ export function joinedSegment(group: readonly Segment[], path: string): Segment 
   return { ...group[0]!, path, to: group.at(-1)!.to, bytes: rawBytes, rawBytes }
 }
 
-/** Writes the segments of a group one after the other into a file, and gives the frames of that. */
+/** Writes the segments of a group one after the other into a file, and gives the frames of that. Errors: as `storageError` has them. */
 export async function writeJoined(log: PartitionLog, group: readonly Segment[], path: string): Promise<Frame[]> {
+  try {
+    return await join(log, group, path)
+  } catch (error) {
+    throw storageError(error, path)
+  }
+}
+
+async function join(log: PartitionLog, group: readonly Segment[], path: string): Promise<Frame[]> {
   const frames: Frame[] = []
   let lines = 0
   const file = await open(path, 'w')
