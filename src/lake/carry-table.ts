@@ -36,12 +36,7 @@ const LEFT_BEHIND = ['statistics', 'partition-statistics']
  *
  * Errors: `conflict`/`table-exists` for a table of another uuid; `invalid`/`file-elsewhere`; those of both stores.
  */
-export async function carryTable(
-  source: LakeTable,
-  target: Lake,
-  disk: Disk,
-  onFile: (bytes: number) => void,
-): Promise<Carried> {
+export async function carryTable(source: LakeTable, target: Lake, disk: Disk): Promise<Carried> {
   const { metadata } = source.view
   const manifests = await manifestsOf(source.context.manifests, metadata.snapshots ?? [])
   const entries = new Map<ManifestFile, readonly ManifestEntry[]>()
@@ -61,13 +56,7 @@ export async function carryTable(
   await target.context.store.makeTable(location)
   const copies = new Semaphore(COPIES_AT_ONCE)
   const copied = await Promise.all(
-    [...files.values()].map(({ path, bytes }) =>
-      copies.run(async () => {
-        const isNew = await copyFile(path, moved(path), target, location, disk)
-        onFile(bytes)
-        return isNew
-      }),
-    ),
+    [...files.keys()].map((path) => copies.run(() => carryFile(path, moved(path), target, location, disk))),
   )
   await target.createFrom(source.id, await metadataAt(source, target, entries, moved))
   return { ...summary, copied: copied.filter(Boolean).length }
@@ -104,28 +93,36 @@ function historyOf(metadata: TableMetadata): string {
 }
 
 /** A file gets its name at its place, on the disk or in the bucket, once it is there whole. Returns whether it was not there yet. */
-async function copyFile(from: string, to: string, target: Lake, table: string, disk: Disk): Promise<boolean> {
-  if (await target.context.store.exists(to)) return false
-  const path = target.local.pathOf(to)
-  await disk.makeDirectory(dirname(path))
-  const unfinished = `${path}.copy`
+async function carryFile(from: string, to: string, target: Lake, table: string, disk: Disk): Promise<boolean> {
+  const isNew = !(await target.context.store.exists(to))
+  if (isNew) await copyFile(from, target.local.pathOf(to), disk)
+  // Also of one that was there: an earlier call may have ended before its name was durable.
+  await target.local.sync([to], table)
+  return isNew
+}
+
+async function copyFile(from: string, to: string, disk: Disk): Promise<void> {
+  await disk.makeDirectory(dirname(to))
+  const unfinished = `${to}.copy`
   await disk.remove(unfinished)
-  const [reader, writer] = [await disk.open(from, 'read'), await disk.open(unfinished, 'create')]
+  const reader = await disk.open(from, 'read')
   try {
-    for (let at = 0; ;) {
-      const chunk = await reader.read(at, COPY_BYTES)
-      if (chunk.length === 0) break
-      await writer.write(chunk)
-      at += chunk.length
+    const writer = await disk.open(unfinished, 'create')
+    try {
+      for (let at = 0; ;) {
+        const chunk = await reader.read(at, COPY_BYTES)
+        if (chunk.length === 0) break
+        await writer.write(chunk)
+        at += chunk.length
+      }
+      await writer.dataSync()
+    } finally {
+      await writer.close()
     }
-    await writer.dataSync()
   } finally {
     await reader.close()
-    await writer.close()
   }
-  await disk.rename(unfinished, path)
-  await target.local.sync([to], table)
-  return true
+  await disk.rename(unfinished, to)
 }
 
 /** Writes manifests and lists with the addresses of the target; the metadata that refers to them. */

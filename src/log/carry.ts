@@ -28,7 +28,6 @@ export async function carryPartition(
   source: PartitionLog,
   target: PartitionLog,
   disk: Disk,
-  onRecords: (records: number) => void,
 ): Promise<void> {
   if (source.start > 0) await fillBelow(stream, source.start, target)
   if (target.end >= source.end) return
@@ -38,7 +37,6 @@ export async function carryPartition(
     // Marks of what held no record follow: some logs would give them an offset.
     if (records === 0) continue
     await sender.send(offset, { lines, records, atMs, ...(mark === undefined ? {} : { source: mark }) })
-    onRecords(records)
   }
   await sender.sent()
 }

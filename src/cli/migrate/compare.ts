@@ -52,17 +52,28 @@ export async function compareLogs(
   const compared: Compared[] = []
   for (const [stream, log] of logs) {
     const there = target.get(stream)!
+    const sameMarks = stream.sources.length === 0 || marksOf(log) === marksOf(there)
     for (const { partition, start, end } of log.partitions) {
       const other = there.partitions[partition]!
       const own = await contentOf(log.partitions[partition]!, disk, start, end)
       const found = other.end < end ? undefined : await contentOf(other, disk, start, Math.max(end, other.end))
-      const equal = own.records === found?.records && own.digest === found.digest
+      const equal = own.records === found?.records && own.digest === found.digest && sameMarks
       const name = `${stream.name}/${partition}`
       const targetRecords = found?.records ?? Math.max(0, other.end - start)
       compared.push({ name, records: own.records, targetRecords, checksum: own.digest.slice(0, 16), equal })
     }
   }
   return compared
+}
+
+/** Which records came from where; without offsets for those of nothing. */
+function marksOf(log: StreamLog): string {
+  return JSON.stringify(
+    log
+      .marks()
+      .map(({ partition, offset, to, mark }) => JSON.stringify(offset === to ? [mark] : [partition, offset, to, mark]))
+      .toSorted(),
+  )
 }
 
 /** A file at a time: a table need not fit on this machine. */

@@ -141,7 +141,7 @@ async function carry(
       onStep(`log of ${stream.name}`)
       const there = logs.get(stream)!
       for (const partition of log.partitions)
-        await carryPartition(stream.name, partition, there.partitions[partition.partition]!, effects.disk, () => {})
+        await carryPartition(stream.name, partition, there.partitions[partition.partition]!, effects.disk)
       await carryEmptyMarks(log, there)
     }
   } finally {
@@ -150,7 +150,7 @@ async function carry(
   const tables = []
   for (const table of source.tables) {
     onStep(`table ${nameOf(table.id)}`)
-    tables.push(await carryTable(table, parts.lake, effects.disk, () => {}))
+    tables.push(await carryTable(table, parts.lake, effects.disk))
   }
   return {
     tables,
