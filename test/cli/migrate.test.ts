@@ -2,7 +2,8 @@ import { cpSync, existsSync, readFileSync, readdirSync, statSync } from 'node:fs
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { migrate } from '../../src/cli/migrate/migrate.ts'
-import { loadProject } from '../../src/cli/load-project.ts'
+import { Project } from '../../src/project/project.ts'
+import { stream, t } from '../../src/index.ts'
 import { systemEffects } from '../../src/cli/effects.ts'
 import { readOrigin } from '../../src/lake/origin.ts'
 import { Lake } from '../../src/lake/lake.ts'
@@ -17,6 +18,11 @@ async function warehouse(): Promise<{ root: string; data: string; lake: string }
   const lake = join(folder(), 'lake')
   const root = project({
     ...EVENTS,
+    'tell.ts': `
+import { onChange } from 'millrace'
+import { events } from './events.ts'
+export const tell = onChange(events, async () => undefined, { name: 'tell' })
+`,
     'millrace.config.ts': `export default { name: 'test', targets: { prod: { lake: { kind: 'directory', path: '${lake}' } } } }\n`,
   })
   const data = folder()
@@ -30,6 +36,12 @@ async function warehouse(): Promise<{ root: string; data: string; lake: string }
   }
   expect((await running.kill('SIGTERM')).code).toBe(0)
   return { root, data, lake }
+}
+
+/** What a migration knows of the project. */
+function inProcess(directory: string): Project {
+  const events = stream('events', { columns: { id: t.string() } })
+  return new Project({ name: 'test', directory, config: {}, declarations: [events] })
 }
 
 const TOTALS = JSON.stringify({ sql: 'select kind, total from totals order by kind' })
@@ -110,9 +122,9 @@ test('a warehouse goes on at the target as if it had always been there', async (
 
 test('wherever it is interrupted, the target is known as unfinished, and the next call completes it', async () => {
   const { root, data } = await warehouse()
-  const loaded = await loadProject(root)
+  const loaded = inProcess(root)
   let [at, interrupted] = [1, 0]
-  for (let finished = false; !finished; at += 7) {
+  for (let finished = false; !finished; at += 13) {
     const lake = join(folder(), 'lake')
     const to = { project: root, data: folder(), target: 'prod' }
     const target = { lake: { kind: 'directory' as const, path: lake } }
@@ -159,7 +171,7 @@ test('an unfinished target is not started on; other data, and a server at work, 
   const begun = join(other.root, 'lake')
   const target = { lake: { kind: 'directory' as const, path: begun } }
   const options = {
-    project: await loadProject(root),
+    project: inProcess(root),
     from: { project: root, data },
     to,
     target,
