@@ -1,6 +1,5 @@
 import { dirname } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
-import { Semaphore } from '../base/queue.ts'
 import type { Disk } from '../storage/disk.ts'
 import { stringifyJson } from './json.ts'
 import type { Lake } from './lake.ts'
@@ -54,12 +53,9 @@ export async function carryTable(source: LakeTable, target: Lake, disk: Disk): P
   const moved = (path: string) => location + path.slice(source.location.length)
   for (const path of files.keys()) if (!isBelow(path, source.location)) throw elsewhere(source, path)
   await target.context.store.makeTable(location)
-  const copies = new Semaphore(COPIES_AT_ONCE)
-  const copied = await Promise.all(
-    [...files.keys()].map((path) => copies.run(() => carryFile(path, moved(path), target, location, disk))),
-  )
+  const copied = await carryFiles([...files.keys()], (path) => carryFile(path, moved(path), target, location, disk))
   await target.createFrom(source.id, await metadataAt(source, target, entries, moved))
-  return { ...summary, copied: copied.filter(Boolean).length }
+  return { ...summary, copied }
 }
 
 /** Whether the table is there as it is here; one that an earlier call made of an earlier state goes. */
@@ -90,6 +86,25 @@ function historyOf(metadata: TableMetadata): string {
     metadata['partition-specs'].length,
     properties,
   ])
+}
+
+/** Several at once; the first failure ends it once those under way have ended. Returns how many were not there yet. */
+async function carryFiles(paths: readonly string[], carry: (path: string) => Promise<boolean>): Promise<number> {
+  let [next, copied, failed] = [0, 0, false]
+  const work = async () => {
+    while (next < paths.length && !failed) {
+      try {
+        if (await carry(paths[next++]!)) copied++
+      } catch (error) {
+        failed = true
+        throw error
+      }
+    }
+  }
+  const results = await Promise.allSettled(Array.from({ length: COPIES_AT_ONCE }, work))
+  const failure = results.find((result) => result.status === 'rejected')
+  if (failure) throw failure.reason
+  return copied
 }
 
 /** A file gets its name at its place, on the disk or in the bucket, once it is there whole. Returns whether it was not there yet. */

@@ -90,13 +90,13 @@ class Sender {
   }
 }
 
-/** Records that nobody reads take the offsets below `start`, and go. */
+/** Records that nobody reads, older than any, take the offsets below `start`, and go. */
 async function fillBelow(stream: string, start: number, target: PartitionLog): Promise<void> {
   if (target.start === start) return
   const sender = new Sender(stream, target)
   while (target.end < start) {
     const records = Math.min(FILLER_RECORDS, start - target.end)
-    await sender.send(target.end, { lines: Buffer.from('{}\n'.repeat(records)), records })
+    await sender.send(target.end, { lines: Buffer.from('{}\n'.repeat(records)), records, atMs: 0 })
     await sender.sent()
   }
   target.checkpointed(start)

@@ -79,8 +79,10 @@ async function openSource({ project, from, onError }: MigrateOptions, { disk, cl
   const logs = new Map<Stream, StreamLog>()
   for (const stream of streamsOf(project)) {
     const directory = join(from.data, 'log', stream.name)
-    const partitions = (await disk.list(directory)).filter((name) => /^\d+$/.test(name)).length
-    if (partitions === 0) continue
+    const held = (await disk.list(directory)).filter((name) => /^\d+$/.test(name)).length
+    if (held === 0) continue
+    // No more than there are: opening makes none. Fewer than there are it refuses.
+    const partitions = Math.min(held, stream.partitions)
     logs.set(stream, await openLocalLog({ directory, stream: stream.name, partitions, disk, clock, onFatal: onError }))
   }
   return { tables, logs, places: new DiskPlaces(disk, from.data) }
