@@ -35,11 +35,12 @@ export async function startServer(
   project: string,
   data: string,
   environment: Record<string, string> = {},
+  options: readonly string[] = [],
 ): Promise<ServerProcess> {
   const begun = performance.now()
   const child = spawn(
     process.execPath,
-    [join(ROOT, 'bin/millrace.js'), 'start', '--project', project, '--data', data, '--port', '0'],
+    [join(ROOT, 'bin/millrace.js'), 'start', '--project', project, '--data', data, '--port', '0', ...options],
     {
       cwd: ROOT,
       stdio: ['ignore', 'pipe', 'pipe'],

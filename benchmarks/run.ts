@@ -33,6 +33,10 @@ const BENCHMARKS: Record<
     about: 'records through a topic of Kafka, beside the embedded log; needs KAFKA_BROKERS',
     load: () => import('./kafka-log.ts'),
   },
+  scale: {
+    about: 'the same records on Kafka, and by several processes; needs KAFKA_BROKERS and POSTGRES_URL',
+    load: () => import('./scale.ts'),
+  },
   spark: { about: 'a step on Spark, beside plain PySpark doing the same', load: () => import('./spark.ts') },
   memory: {
     about: 'peak memory while 20 M events pass, or events of Nexmark through each of --queries',

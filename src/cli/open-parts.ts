@@ -117,6 +117,7 @@ function openTopic(
       config: { topicPrefix: `${project.name}.`, ...config },
       stream: stream.name,
       partitions: stream.partitions,
+      ...(stream.topic === undefined ? {} : { topic: { name: stream.topic } }),
       key: stream.key,
       marks: stream.sources.length > 0,
       directory: join(home.data, 'tmp', 'log', stream.name),

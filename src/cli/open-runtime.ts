@@ -5,7 +5,7 @@ import type { Role } from '../runtime/role.ts'
 import { Runtime } from '../runtime/runtime.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
-import { openParts } from './open-parts.ts'
+import type { OpenParts } from './open-parts.ts'
 import { planProject } from './plan-project.ts'
 import { ProjectProblems, reportError } from './report-error.ts'
 import { targetNamed } from './target.ts'
@@ -48,7 +48,12 @@ export async function openRuntime(
   }
   const target = home.target === undefined ? undefined : targetNamed(project.config, home.target)
   const onError = (error: MillraceError) => reportError(error, effects, json)
-  const parts = target && (await openParts({ project, target, home, member: run, onError }, effects))
+  let parts: OpenParts | undefined
+  if (target) {
+    // What a cluster needs is not loaded where there is none.
+    const { openParts } = await import('./open-parts.ts')
+    parts = await openParts({ project, target, home, member: run, onError }, effects)
+  }
   try {
     const runtime = await Runtime.open({
       project,

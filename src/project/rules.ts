@@ -164,6 +164,21 @@ function checkStream(stream: Stream, local: Reporter): void {
     local.report('bad-unique', 'unique names no column.', 'Name the columns that identify an event, or leave it out.')
   checkEventTime(stream, local)
   if (stream.retention !== undefined) local.duration(stream.retention, 'retention')
+  checkPartitions(stream, local)
+  oneOf(stream.unknown, ['drop', 'keep', 'quarantine'], 'unknown', 'bad-unknown', local)
+  for (const partition of stream.partitionBy) checkPartition(partition, fields, stream.time, local)
+  for (const check of stream.checks) checkCheck(check, stream, fields, local)
+  const names = new Set<string>()
+  for (const source of stream.sources) {
+    if (names.has(source.name))
+      local.report('duplicate-source', `Two sources are called '${source.name}'.`, 'Give each a name of its own.')
+    names.add(source.name)
+    checkSource(source, fields, local)
+  }
+}
+
+/** Records that rest on each other meet in one lane. */
+function checkPartitions(stream: Stream, local: Reporter): void {
   if (!Number.isInteger(stream.partitions) || stream.partitions < 1 || stream.partitions > 64) {
     local.report('bad-partitions', `partitions is ${stream.partitions}.`, 'Use a whole number from 1 to 64.')
   }
@@ -174,22 +189,19 @@ function checkStream(stream: Stream, local: Reporter): void {
       'Let key be some of the unique columns, or use one partition.',
     )
   }
-  oneOf(stream.unknown, ['drop', 'keep', 'quarantine'], 'unknown', 'bad-unknown', local)
-  for (const partition of stream.partitionBy) checkPartition(partition, fields, stream.time, local)
-  for (const check of stream.checks) checkCheck(check, stream, fields, local)
+  if (stream.topic !== undefined && stream.partitions > 1 && stream.unique && stream.key.length === 0) {
+    local.report(
+      'bad-key',
+      `a duplicate may lie in another partition of topic '${stream.topic}' than the first, where it is not seen.`,
+      `Say by which of the unique columns its producers choose the partition: key: '${stream.unique.columns[0]}'; or use one partition.`,
+    )
+  }
   if (stream.sources.length > 0 && stream.partitions > 1) {
     local.report(
       'bad-partitions',
       `partitions is ${stream.partitions}, but a stream with file sources has one: a file that comes again replaces what it brought before, and that takes records in one order.`,
       'Remove partitions; or declare the files as a stream of their own, beside the one that takes records over HTTP.',
     )
-  }
-  const names = new Set<string>()
-  for (const source of stream.sources) {
-    if (names.has(source.name))
-      local.report('duplicate-source', `Two sources are called '${source.name}'.`, 'Give each a name of its own.')
-    names.add(source.name)
-    checkSource(source, fields, local)
   }
 }
 

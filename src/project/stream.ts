@@ -31,6 +31,11 @@ export interface StreamOptions<C extends Columns> {
   key?: (keyof C & string) | readonly (keyof C & string)[]
   /** Columns that identify an event: a second one is counted as a duplicate and dropped. Nulls compare equal. */
   unique?: readonly (keyof C & string)[] | { columns: readonly (keyof C & string)[]; horizon: Duration }
+  /**
+   * Where the log is on Kafka: the topic of others that it reads, beside what Millrace takes itself. It must be there, with as many
+   * partitions as declared; `key` names what its producers write by. Default: a topic of its own.
+   */
+  topic?: string
   /** Log partitions, one lane each. Default 1. */
   partitions?: number
   /** One transform of the time column by name, or a list of transforms. */
@@ -57,6 +62,7 @@ export interface Stream<C extends Columns = Columns> extends Transforms<C> {
   readonly idle: Duration | undefined
   readonly key: readonly string[]
   readonly unique: { readonly columns: readonly string[]; readonly horizon: Duration | undefined } | undefined
+  readonly topic: string | undefined
   readonly partitions: number
   readonly partitionBy: readonly PartitionBy[]
   readonly unknown: 'drop' | 'keep' | 'quarantine'
@@ -87,8 +93,9 @@ export function stream<const C extends Columns>(name: string, options: StreamOpt
       : 'columns' in options.unique
         ? options.unique
         : { columns: options.unique, horizon: undefined }
-  const key =
-    options.key === undefined ? (unique?.columns ?? []) : typeof options.key === 'string' ? [options.key] : options.key
+  // Whoever writes to a topic of others decides where records go.
+  const own = options.topic === undefined ? (unique?.columns ?? []) : []
+  const key = options.key === undefined ? own : typeof options.key === 'string' ? [options.key] : options.key
   return withTransforms<C, Omit<Stream<C>, keyof Transforms<C>>>({
     [DECLARED]: true,
     kind: 'stream',
@@ -100,6 +107,7 @@ export function stream<const C extends Columns>(name: string, options: StreamOpt
     idle: options.idle,
     key,
     unique,
+    topic: options.topic,
     partitions: options.partitions ?? 1,
     partitionBy: listOf(options.partitionBy),
     unknown: options.unknown ?? 'drop',
@@ -122,6 +130,7 @@ export const STREAM_OPTIONS: readonly string[] = Object.keys({
   idle: true,
   key: true,
   unique: true,
+  topic: true,
   partitions: true,
   partitionBy: true,
   unknown: true,

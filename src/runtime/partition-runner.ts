@@ -1,12 +1,15 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Bell } from '../base/bell.ts'
 import type { Clock } from '../base/clock.ts'
 import { type MillraceError, asMillraceError } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { LakeTable } from '../lake/table.ts'
-import type { PartitionLog, Segment } from '../log/log.ts'
+import type { Frame, PartitionLog, Segment } from '../log/log.ts'
 import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Gate } from '../quality/gate.ts'
+import { groupsOf, joinedSegment, writeJoined } from './joined-segments.ts'
 import { batchJob, laneName, remembers, restoreLane, sourcesOf } from './lane-job.ts'
 import type { BatchJob, BatchResult } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
@@ -41,6 +44,15 @@ export interface PartitionRunnerOptions {
   onLanded(segment: Segment, from: number, result: BatchResult): void
   /** Called when the lane ends for good. */
   onFailed(error: MillraceError): void
+}
+
+/** A segment, or several in one file of their own. */
+interface Batch {
+  readonly segment: Segment
+  /** Makes the file where there is none yet. */
+  frames(): Promise<readonly Frame[]>
+  /** Removes a file that was made. */
+  remove(): void
 }
 
 /** A batch on its lane. */
@@ -78,6 +90,8 @@ export class PartitionRunner {
   #attempts = 0
   /** What the last batch took, ms. */
   #batchMs = 0
+  /** Batches of several segments so far. */
+  #joined = 0
   /** Records below were misread once: they are read exactly. */
   #exactBelow = 0
 
@@ -148,15 +162,22 @@ export class PartitionRunner {
   }
 
   async #beginAll(segments: readonly Segment[], signal: AbortSignal): Promise<void> {
-    for (const segment of segments) {
+    for (const group of groupsOf(segments.filter(({ to }) => to > this.#begun))) {
       while (!this.#mayBegin() && !signal.aborted) await this.#options.bell.wait()
+      const batch = this.#batchOf(group)
+      const { segment } = batch
       // Meanwhile a failure may have gone back to before this segment, or a replay past it.
       if (signal.aborted || segment.from > this.#begun) return
       if (segment.to <= this.#begun) continue
-      const job = this.#job(segment, this.#begun)
+      const job = this.#job(batch, this.#begun)
       const begun = this.#options.clock.monotonic()
       const result = this.#orders.run(async () => ({ sent: this.#options.lanes.batch(await job()) }))
-      const flight = { segment, begun, result: result.then(({ sent }) => sent), release: this.#options.log.hold() }
+      const held = this.#options.log.hold()
+      const release = () => {
+        held()
+        batch.remove()
+      }
+      const flight = { segment, begun, result: result.then(({ sent }) => sent), release }
       // Told when it lands.
       flight.result.catch(() => undefined)
       this.#flights.push(flight)
@@ -165,13 +186,26 @@ export class PartitionRunner {
     }
   }
 
-  #job(segment: Segment, from: number): () => Promise<BatchJob> {
+  #batchOf(group: readonly Segment[]): Batch {
+    const { stream, log, temporary } = this.#options
+    const [first] = group
+    if (group.length === 1) return { segment: first!, frames: () => log.frames(first!), remove: () => undefined }
+    const path = join(temporary, `${stream.name}-${log.partition}-joined-${++this.#joined}.ndjson`)
+    return {
+      segment: joinedSegment(group, path),
+      frames: () => writeJoined(log, group, path),
+      remove: () => void rm(path, { force: true }).catch(() => undefined),
+    }
+  }
+
+  #job(batch: Batch, from: number): () => Promise<BatchJob> {
     const { stream, log, table, code, temporary, eventTime } = this.#options
+    const { segment } = batch
     const passed = segment.from < from ? [[segment.from, from] as const] : []
     const exact = segment.from < this.#exactBelow
     return async () => {
       await this.#restore()
-      const frames = await log.frames(segment)
+      const frames = await batch.frames()
       return batchJob({
         lane: laneName(stream, log.partition),
         gate: await this.#options.gate(sourcesOf(frames)),

@@ -182,6 +182,12 @@ const STREAMS: Record<string, Case> = {
     /duplicates could land in different partitions/,
     /some of the unique columns/,
   ),
+  "a topic of others whose duplicates nobody's key brings together": wrongStream(
+    { topic: 'billing', partitions: 2, unique: ['id'] },
+    'bad-key',
+    /a duplicate may lie in another partition of topic 'billing'/,
+    /key: 'id'/,
+  ),
   'partitionBy without a time': wrongStream(
     { partitionBy: 'day' },
     'bad-partition',
