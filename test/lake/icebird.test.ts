@@ -87,9 +87,12 @@ test('icebird reads a table that was carried to another lake, and older snapshot
   const rows = await readByIcebird(table)
   expect(rows).toHaveLength(1)
   expect(await readByIcebird(carried)).toEqual(rows)
-  const older = (await carried.files(first)).map(({ path, ...file }) => ({ ...file, columns: { ...file.columns } }))
+  const older = (await carried.files(first)).map(({ path: _path, ...file }) => ({
+    ...file,
+    columns: { ...file.columns },
+  }))
   expect(older).toEqual(
-    (await table.files(first)).map(({ path, ...file }) => ({ ...file, columns: { ...file.columns } })),
+    (await table.files(first)).map(({ path: _path, ...file }) => ({ ...file, columns: { ...file.columns } })),
   )
 })
 

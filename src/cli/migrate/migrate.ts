@@ -69,7 +69,10 @@ export async function migrate(options: MigrateOptions, effects: Effects): Promis
   }
 }
 
-async function openSource({ project, from, onError }: MigrateOptions, { disk, clock }: Effects): Promise<Source> {
+async function openSource(
+  { project, from, target, onError }: MigrateOptions,
+  { disk, clock }: Effects,
+): Promise<Source> {
   const lake = new Lake({ root: join(from.data, 'lake'), disk, clock })
   const tables: LakeTable[] = []
   for (const id of await lake.list()) if (id.namespace !== SCRATCH) tables.push((await lake.load(id))!)
@@ -83,7 +86,14 @@ async function openSource({ project, from, onError }: MigrateOptions, { disk, cl
     if (held === 0) continue
     // No more than there are: opening makes none. Fewer than there are it refuses.
     const partitions = Math.min(held, stream.partitions)
-    logs.set(stream, await openLocalLog({ directory, stream: stream.name, partitions, disk, clock, onFatal: onError }))
+    const log = await openLocalLog({ directory, stream: stream.name, partitions, disk, clock, onFatal: onError })
+    if (stream.topic === undefined || target.log === undefined) logs.set(stream, log)
+    // What others write to at the target has offsets of its own; of an empty log there is nothing to carry.
+    else {
+      const isEmpty = log.partitions.every(({ end }) => end === 0)
+      await log.close()
+      if (!isEmpty) throw foreignTopic(stream)
+    }
   }
   return { tables, logs, places: new DiskPlaces(disk, from.data) }
 }
@@ -94,6 +104,15 @@ export function nothingToMigrate(path: string): MillraceError {
     hint: 'Name the data directory that the project has run on: --data DIR. A project that has not run yet can start on the target at once.',
     context: { path },
   })
+}
+
+function foreignTopic({ name, topic }: Stream): MillraceError {
+  return new MillraceError(
+    'invalid',
+    'topic-foreign',
+    `Stream '${name}' reads topic '${topic}' of others at the target, and its records here have other offsets.`,
+    { hint: `Carry it without 'topic', or begin stream '${name}' anew at the target.`, context: { dataset: name } },
+  )
 }
 
 function streamsOf({ order }: Project): Stream[] {
