@@ -15,5 +15,6 @@ export const COMMANDS: Readonly<Record<string, { readonly summary: string; load(
     summary: 'Recompute datasets and compare with what is published',
     load: () => import('./commands/verify.ts'),
   },
+  migrate: { summary: 'Carry an embedded warehouse to a target', load: () => import('./commands/migrate.ts') },
   maintain: { summary: 'Compact files, expire snapshots, clean up', load: () => import('./commands/maintain.ts') },
 }

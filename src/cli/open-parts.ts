@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { s3Files } from '../engine/spark/catalog.ts'
 import { Lake } from '../lake/lake.ts'
+import { readOrigin } from '../lake/origin.ts'
 import { S3Store } from '../lake/s3-store.ts'
 import { openKafkaLog } from '../log/kafka/open.ts'
 import type { RequestStore } from '../log/kafka/requests.ts'
@@ -28,6 +29,8 @@ export interface OpenPartsOptions {
   readonly home: Home
   /** This process; no other, nor this one after a restart, is called so. */
   readonly member: string
+  /** A migration is what opens them: it may be unfinished. */
+  readonly carrying?: boolean
   /** Something of the parts went wrong, and is tried again. */
   onError(error: MillraceError): void
 }
@@ -45,6 +48,7 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
     const state = target.state && (await openState({ schema: project.name, ...target.state }, { clock }))
     if (state) closing.push(() => state.close())
     const lake = target.lake ? await openLake(options, target.lake, effects) : embedded.lake
+    if (options.carrying !== true) await checkCarried(lake, home)
     const engine =
       target.engine &&
       new SparkEngine({ lake, url: target.engine.url, clock, ...sparkFiles(target.engine, target.lake, lake.root) })
@@ -67,6 +71,21 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
     await close()
     throw error
   }
+}
+
+/** What was carried in part must not be worked on. Errors: `conflict`/`migration-unfinished`. */
+async function checkCarried(lake: Lake, { target }: Home): Promise<void> {
+  const origin = await readOrigin(lake)
+  if (origin?.state !== 'carrying') return
+  throw new MillraceError(
+    'conflict',
+    'migration-unfinished',
+    `Target '${target}' holds a part of what is being carried there from ${origin.from}.`,
+    {
+      hint: `Finish it first, on the machine with that directory: millrace migrate --to ${target}.`,
+      context: { target },
+    },
+  )
 }
 
 async function openLake(

@@ -96,6 +96,8 @@ export interface RecordBatch {
   readonly key?: string
   /** Where the records came from: any JSON value, kept for ever (see `marks`). */
   readonly source?: unknown
+  /** When they arrived, ms since the epoch, where that was in another log before. Default: now. */
+  readonly atMs?: number
 }
 
 /** Offsets [from, to) of an append. `repeated`: its key was known and nothing was written. */

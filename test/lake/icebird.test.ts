@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { icebergMetadata, icebergRead } from 'icebird'
 import { afterEach, expect, test, vi } from 'vitest'
+import { carryTable } from '../../src/lake/carry-table.ts'
 import { expireSnapshots } from '../../src/lake/expire.ts'
 import type { LakeTable } from '../../src/lake/table.ts'
 import { fieldsOf, t } from '../../src/project/columns.ts'
+import { systemDisk } from '../../src/storage/disk.ts'
 import { append, openDuckdb, query, relation, writeFiles } from './support/duckdb.ts'
 import { openLake } from './support/lake.ts'
 
@@ -63,6 +65,35 @@ test('icebird reads all types', async () => {
     point: { x: 1.5, label: 'l' },
   })
   expect(second).toMatchObject({ id: 9007199254740993n, s: null })
+})
+
+test('icebird reads a table that was carried to another lake, and older snapshots of it', async () => {
+  const duckdb = await openDuckdb()
+  const table = await (
+    await openLake()
+  ).create(
+    { namespace: 'a', name: 'types' },
+    { fields: ALL_TYPES, partition: [{ column: 'day', transform: { kind: 'month' } }] },
+  )
+  await append(duckdb, table, ALL_ROWS)
+  const first = table.snapshot()!
+  const [gone] = await table.files(first)
+  await table.commit({ operation: 'delete', add: [], remove: [gone!.path], summary: {} })
+  const target = await openLake()
+  await carryTable(table, target, systemDisk)
+  const carried = (await target.load(table.id))!
+  expect(carried.location).not.toBe(table.location)
+  expect(carried.history()).toEqual(table.history())
+  const rows = await readByIcebird(table)
+  expect(rows).toHaveLength(1)
+  expect(await readByIcebird(carried)).toEqual(rows)
+  const older = (await carried.files(first)).map(({ path: _path, ...file }) => ({
+    ...file,
+    columns: { ...file.columns },
+  }))
+  expect(older).toEqual(
+    (await table.files(first)).map(({ path: _path, ...file }) => ({ ...file, columns: { ...file.columns } })),
+  )
 })
 
 test('icebird sees the present rows, after overwrites, merged manifests, evolution and expiry', async () => {

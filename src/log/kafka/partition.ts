@@ -125,7 +125,7 @@ export class KafkaPartition implements PartitionLog {
     const append: BatchAppend = {
       lines,
       records,
-      atMs: this.#options.cluster.clock.now(),
+      atMs: batch.atMs ?? this.#options.cluster.clock.now(),
       keys: this.#options.keysOf(lines),
       header: note === undefined ? undefined : Buffer.from(JSON.stringify(note)),
     }

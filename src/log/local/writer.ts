@@ -102,7 +102,7 @@ export class SegmentWriter {
     const bytes = this.#measured(pieces, records)
     const markJson = this.#checkedMark(source)
     const crc = crcOf(pieces)
-    const atMs = this.#options.clock.now()
+    const atMs = batch.atMs ?? this.#options.clock.now()
     if (key !== undefined) {
       const repeated = this.#repetition(key, bytes, crc, atMs)
       if (repeated !== undefined) return repeated
