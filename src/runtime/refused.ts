@@ -7,6 +7,7 @@ import { engineError } from '../engine/duckdb/database.ts'
 import { type WrittenFile, copyToParquet } from '../engine/duckdb/parquet.ts'
 import { type QuarantinedRecord, malformed, quarantineLine, quarantineSelect } from '../quality/quarantine.ts'
 import type { Refusal } from '../quality/verdict.ts'
+import { storageError } from '../storage/disk.ts'
 import type { BatchJob } from './lane-messages.ts'
 
 /**
@@ -58,7 +59,7 @@ export async function writeRefused(
       offset,
     }
   })
-  await writeFile(job.diagnosePath, records.map(quarantineLine))
+  await writeLines(job.diagnosePath, records.map(quarantineLine))
   try {
     return await copyToParquet(connection, quarantineSelect(job.diagnosePath), {
       directory: job.quarantineDirectory,
@@ -86,10 +87,19 @@ interface Diagnosis {
   line: number | null
 }
 
+/** Errors: as `storageError` has them. */
+async function writeLines(path: string, lines: readonly string[]): Promise<void> {
+  try {
+    await writeFile(path, lines)
+  } catch (error) {
+    throw storageError(error, path)
+  }
+}
+
 /** Why each of these records was refused, and where it came from. */
 async function diagnose(job: BatchJob, connection: DuckDBConnection, lines: readonly string[]): Promise<Diagnosis[]> {
   if (lines.length === 0) return []
-  await writeFile(
+  await writeLines(
     job.diagnosePath,
     lines.map((line) => `${line}\n`),
   )

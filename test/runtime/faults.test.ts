@@ -95,9 +95,10 @@ async function serverOnSmallDisk(): Promise<void> {
     await server.ready()
     const answer = await server.fill(2_000)
     const said = await server.ended()
-    // Whichever met the end of the space first: the process that must end says why, and so does one that goes on refusing.
+    // Whichever met the end of the space first: where it was the log, the process must end and says why; where it was the lake, it goes
+    // on refusing, and the answer says why.
     expect(`${answer} ${said}`).toMatch(/is full|disk-full|No space left/)
-    expect(said).toContain('nothing acknowledged is lost')
+    if (said !== undefined) expect(said).toContain('nothing acknowledged is lost')
     disk.grow(200)
     server.start({ strict: false })
     await server.ready()

@@ -10,6 +10,8 @@ import { type Batch, Ledger } from './ledger.ts'
 
 /** How long a client tries to get a request through. */
 const PATIENCE_MS = 60_000
+/** How long a process that has to end may take, on a machine with much else to do. */
+const ENDING_MS = 30_000
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
@@ -106,9 +108,15 @@ export const datasets = ledgerProject({ strict: process.env.STRICT === '1' })
     }
   }
 
-  /** Waits until the process has ended by itself, in good order, and returns what it has said. */
-  async ended(): Promise<string> {
-    const { code, signal, stderr } = await this.#running!.ended
+  /**
+   * Waits until the process has ended by itself, in good order, and returns what it has said; undefined for one that goes on and
+   * refuses, which is stopped.
+   */
+  async ended(): Promise<string | undefined> {
+    const running = this.#running!
+    const ended = await Promise.race([running.ended, sleep(ENDING_MS).then(() => undefined)])
+    if (ended === undefined) return void (await running.kill('SIGTERM'))
+    const { code, signal, stderr } = ended
     expect({ code, signal }, stderr).toEqual({ code: 1, signal: null })
     return stderr
   }
