@@ -84,6 +84,12 @@ export async function killFamily(id: ProcessId): Promise<void> {
     }
   }
   await hasEnded(id, 10_000)
+  await isForgotten(id, 2_000)
+}
+
+/** Waits until nothing has the number of an ended process: a server that begins again takes it for alive as long as there is a zombie. */
+async function isForgotten({ pid }: ProcessId, withinMs: number): Promise<void> {
+  for (let waitedMs = 0; statOf(pid) !== undefined && waitedMs <= withinMs; waitedMs += 20) await sleep(20)
 }
 
 /** Bytes of memory that a process and its children have, what they share counted once (proportional set size). */
