@@ -14,8 +14,13 @@ export function notStream(name: string, project: Project): MillraceError {
 
 /** A process was asked for what those of another role do. */
 export function notHere(name: string, role: Role): MillraceError {
-  return new MillraceError('unavailable', 'not-here', `Another process has dataset '${name}'.`, {
-    hint: `Ask a process that was started with --role ${role}.`,
-    context: { dataset: name, role },
-  })
+  return new MillraceError(
+    'unavailable',
+    'not-here',
+    `This process does not ${role} what belongs to '${name}': it has other roles, or another process has it.`,
+    {
+      hint: `Ask one that was started with --role ${role}.`,
+      context: { dataset: name, role },
+    },
+  )
 }
