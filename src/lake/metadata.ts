@@ -58,6 +58,9 @@ export const PROPERTY = {
   jsonFields: 'millrace.json-fields',
 } as const
 
+/** How many old metadata files stay where the table does not say. */
+export const KEPT_VERSIONS = 20
+
 /** Parses a metadata file. Throws `corrupt` / `bad-metadata`, or `invalid` / `unsupported-format` for v1 and v3 tables. */
 export function parseMetadata(text: string, path: string): TableMetadata {
   let parsed: TableMetadata
