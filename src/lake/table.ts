@@ -12,7 +12,7 @@ import { bindFilter, mayMatchFile, mayMatchManifest } from './filter.ts'
 import type { FileFilter } from './filter.ts'
 import { liveFiles } from './manifest-list.ts'
 import type { Manifests, TableView } from './manifests.ts'
-import { KEPT_VERSIONS, PROPERTY, findSnapshot, lineOf, refId, toSnapshot, withRef } from './metadata.ts'
+import { KEPT_VERSIONS, PROPERTY, findSnapshot, lineOf, recordIn, refId, toSnapshot, withRef } from './metadata.ts'
 import type { SnapshotJson, TableMetadata } from './metadata.ts'
 import { nameOf } from './name.ts'
 import type { TableId } from './name.ts'
@@ -129,10 +129,17 @@ export class LakeTable {
     return this.#dropped
   }
 
-  /** The snapshot a ref is at, or the one with an id. */
+  /**
+   * The snapshot a ref is at, or the one with an id. Where another engine made it, in a catalog that carries nothing on, its summary has the
+   * record of the newest step below it.
+   */
   snapshot(ref: string | bigint = 'main'): Snapshot | undefined {
     const json = this.#find(ref)
-    return json && toSnapshot(json)
+    if (!json) return undefined
+    const snapshot = toSnapshot(json)
+    if (hasRecord(snapshot)) return snapshot
+    const newest = [...lineOf(this.#view.metadata, snapshot.id)].find(hasRecord)
+    return newest ? { ...snapshot, summary: { ...recordIn(newest.summary), ...snapshot.summary } } : snapshot
   }
 
   /** The ref's snapshot and its ancestors that have not expired, oldest first. */
@@ -346,4 +353,8 @@ function noSnapshot(id: TableId, snapshotId: bigint): MillraceError {
     hint: 'It has expired, or was committed elsewhere: refresh the table, and use a newer one.',
     context: { table: nameOf(id), snapshot: String(snapshotId) },
   })
+}
+
+function hasRecord({ summary }: Snapshot): boolean {
+  return Object.keys(recordIn(summary)).length > 0
 }
