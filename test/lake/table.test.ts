@@ -255,6 +255,19 @@ describe('metadata', () => {
   })
 })
 
+test('a snapshot without a record of its own has that of the newest step below it', async () => {
+  const root = await newRoot()
+  const table = await (await openLake({ root })).create(ID, { fields: FIELDS })
+  await appendImaginary(table, 1, { 'millrace.offsets': '[1]', other: 'x' })
+  await appendImaginary(table, 1, { 'millrace.offsets': '[2]' })
+  const elsewhere = (await (await openLake({ root })).load(ID))!
+  await appendImaginary(elsewhere, 1)
+  await table.refresh()
+  expect(table.snapshot()!.summary).toMatchObject({ 'millrace.offsets': '[2]', 'total-records': '3' })
+  expect(table.snapshot()!.summary).not.toHaveProperty('other')
+  expect(table.history().map(({ summary }) => summary['millrace.offsets'])).toEqual(['[1]', '[2]', undefined])
+})
+
 test('properties are set and removed', async () => {
   const root = await newRoot()
   const table = await (await openLake({ root })).create(ID, { fields: FIELDS })
