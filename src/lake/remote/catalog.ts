@@ -48,6 +48,20 @@ export class RemoteCatalog implements Catalog {
     return new RemoteCatalog(await CatalogClient.open(config, effects, headers), store, parent, vended)
   }
 
+  checkHistory(): void {
+    if (this.#client.has(REGISTER)) return
+    const { uri } = this.#client
+    throw new MillraceError(
+      'invalid',
+      'catalog-no-register',
+      `The catalog ${uri} cannot take tables with their history: it has no endpoint to register them.`,
+      {
+        hint: 'Migrate to a catalog that has one, or to a lake without lake.catalog.',
+        context: { catalog: uri },
+      },
+    )
+  }
+
   async tables(only?: string): Promise<TableId[]> {
     const found: TableId[] = []
     for (const namespace of only === undefined ? await this.namespaces.list() : [only]) {
@@ -69,7 +83,7 @@ export class RemoteCatalog implements Catalog {
     await this.#store.makeTable(metadata.location)
     const { snapshots = [], schemas } = metadata
     const hasHistory = snapshots.length > 1 || schemas.length > 1
-    if (hasHistory && !this.#client.has(REGISTER)) throw noHistory(id, this.#client.uri)
+    if (hasHistory) this.checkHistory()
     const file = { path: `${metadata.location}/metadata/00000-${metadata['table-uuid']}.metadata.json` }
     const files = hasHistory ? [...companions, { ...file, bytes: serializeMetadata(metadata) }] : companions
     for (const each of files) await this.#store.write(each)
@@ -223,18 +237,6 @@ function elsewhere(id: TableId, location: string, root: string, uri: string): Mi
     {
       hint: 'Name the place where the catalog keeps its tables in the target (bucket, or path), or another namespace in lake.catalog.',
       context: { table: nameOf(id), location },
-    },
-  )
-}
-
-function noHistory(id: TableId, uri: string): MillraceError {
-  return new MillraceError(
-    'invalid',
-    'catalog-no-register',
-    `The catalog ${uri} cannot take ${nameOf(id)} with its history.`,
-    {
-      hint: 'It has no endpoint to register tables. Migrate to a catalog that has, or to a lake without lake.catalog.',
-      context: { table: nameOf(id), catalog: uri },
     },
   )
 }
