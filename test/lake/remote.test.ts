@@ -79,11 +79,6 @@ test.each([
   ['no warehouse', { warehouse: undefined }, 'catalog-refused', /404.*its configuration/],
   ['a warehouse that is not there', { warehouse: 'w2' }, 'catalog-refused', /warehouse 'w2'.*no such warehouse/],
 ])('%s: an error that says so, and no secret', async (_what, changes, code, message) => {
-  const {
-    credential: _credential,
-    warehouse: _warehouse,
-    ...rest
-  } = { ...config, ...changes } as Record<string, string>
   const defined = Object.fromEntries(
     Object.entries({ ...config, ...changes }).filter(([, value]) => value !== undefined),
   ) as unknown as CatalogConfig

@@ -44,7 +44,7 @@ export class Gateway {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
     const refuse = (code: number, type: string, message: string) => answer(code, { error: { message, type, code } })
     this.seen.push(`${request.method} ${path}`)
-    if (path === '/v1/oauth/tokens') return void this.#login(await formOf(request), answer)
+    if (path === '/v1/oauth/tokens') return this.#login(await formOf(request), answer)
     const token = request.headers.authorization?.replace('Bearer ', '') ?? ''
     if (token !== this.tokens.at(-1))
       return void refuse(401, 'NotAuthorizedException', `the token '${token}' is not known`)

@@ -33,7 +33,7 @@ export async function startJavaCatalog(
   const shared = ['hadoop-client-api-*', 'hadoop-client-runtime-*', 'iceberg-aws-bundle-*']
   const jars = [join(libraries, '*'), ...shared.flatMap((name) => globSync(join(spark, `${name}.jar`)))]
   const child = spawn(
-    'java',
+    JAVA,
     ['-Xmx300m', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', '-cp', jars.join(':'), MAIN],
     {
       env: {
@@ -57,6 +57,7 @@ export async function startJavaCatalog(
   return { uri, stop: () => ended(child) }
 }
 
+const JAVA = 'java'
 const MAIN = 'org.apache.iceberg.rest.RESTCatalogServer'
 
 /** The server takes properties from the environment: `__` is a dash, `_` a dot. */
