@@ -1,6 +1,14 @@
 import { MillraceError } from '../base/errors.ts'
 import type { Config } from '../project/config.ts'
-import type { DirectoryLake, KafkaLog, PostgresState, S3Lake, SparkEngine, Target } from '../project/target.ts'
+import type {
+  DirectoryLake,
+  KafkaLog,
+  PostgresState,
+  S3Lake,
+  SchemaRegistry,
+  SparkEngine,
+  Target,
+} from '../project/target.ts'
 import { type ObjectShape, type OptionShape, checkObject, isObject } from './check-shape.ts'
 
 /** Every option has its shape: the compiler keeps it complete. */
@@ -23,6 +31,16 @@ const KAFKA: Complete<KafkaLog> = {
   topicPrefix: 'text',
   retention: 'text',
   compression: { oneOf: ['none', 'lz4', 'zstd'] },
+  schemaRegistry: {
+    options: {
+      url: 'text',
+      username: 'text',
+      password: 'text',
+      token: 'text',
+      tls: { options: { ca: 'text', cert: 'text', key: 'text' } },
+    } satisfies Complete<SchemaRegistry>,
+    required: ['url'],
+  },
 }
 
 const S3: Complete<S3Lake> = {

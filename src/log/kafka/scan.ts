@@ -38,7 +38,10 @@ export async function readPart(
       const { waitMs, purpose } = options
       const fetched = await fetchRecords(cluster, place, purpose, from, { isolation: 'committed', waitMs, limits })
       const { bytes, aborted, start, stable } = fetched
-      return { ...decodeRecords({ ...place, bytes, from, aborted }, codec, options.arena), start, stable }
+      const decode = () => decodeRecords({ ...place, bytes, from, aborted }, codec, options.arena)
+      let decoded = decode()
+      for (; decoded.missing.size > 0; decoded = decode()) await codec.values?.load(decoded.missing)
+      return { ...decoded, start, stable }
     } catch (thrown) {
       const error = asMillraceError(thrown)
       const passes = error.code === 'log-corrupt' ? ++corrupt < CORRUPT_MAX : error.kind === 'unavailable'
