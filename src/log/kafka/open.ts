@@ -92,6 +92,7 @@ export async function openKafkaLog(options: KafkaLogOptions): Promise<StreamLog>
     stream: options.stream,
     partitions,
     marks: () => partitions.flatMap((partition) => partition.marks.list()),
+    waitingFor: () => partitions.find((partition) => partition.waitingFor !== undefined)?.waitingFor,
     close,
   }
 }
