@@ -97,7 +97,7 @@ test('records with Avro and JSON schemas are rows, exactly; what cannot be read 
   const text = await answer.text()
   expect(text).toContain('"amount":123456789012345679.90')
   expect(text).toContain(`"number":${2n ** 62n + 1n}`)
-  const { rows } = JSON.parse(text) as Json
+  const { rows }: Json = JSON.parse(text)
   const byId = Object.fromEntries(rows.map((row: Json) => [`${row.id} ${row.note}`, row]))
   expect(Object.keys(byId).sort()).toEqual(
     [`${id(1)} null`, `${id(2)} märz`, `${id(3)} null`, 'json null', 'text null'].sort(),

@@ -65,7 +65,7 @@ export class JsonText {
         this.#bytes[this.#length++] = byte
         continue
       }
-      const escape = ESCAPES[byte] ?? BACKSLASHES[byte === QUOTE ? 0 : 1]!
+      const escape = ESCAPES[byte] ?? BACKSLASHES[byte === QUOTE ? 0 : 1]
       this.#room(source.length - i + escape.length)
       for (let k = 0; k < escape.length; k++) this.#bytes[this.#length++] = escape[k]!
     }

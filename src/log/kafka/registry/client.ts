@@ -1,5 +1,6 @@
 import { MillraceError, messageOf } from '../../../base/errors.ts'
 import { httpGet } from '../../../storage/http.ts'
+import { isTlsFault } from '../../../storage/tls.ts'
 
 /** Where the schemas are that others write records with. */
 export interface RegistryConfig {
@@ -101,7 +102,7 @@ export class SchemaRegistry {
   }
 
   #failed(error: unknown): MillraceError {
-    if (!isTls(error)) return this.#unreachable(messageOf(error), error)
+    if (!isTlsFault((error as { code?: string }).code ?? '')) return this.#unreachable(messageOf(error), error)
     return new MillraceError(
       'invalid',
       'registry-tls',
@@ -132,12 +133,6 @@ export class SchemaRegistry {
       },
     )
   }
-}
-
-/** What went wrong with certificates or the protocol: that does not pass by itself. */
-function isTls(error: unknown): boolean {
-  const { code = '' } = error as { code?: string }
-  return /^(?:ERR_TLS|ERR_SSL|ERR_OSSL|EPROTO|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HPE_INVALID)/.test(code)
 }
 
 function jsonOf(text: string): unknown {
