@@ -230,4 +230,72 @@ describe('Avro to JSON', () => {
       { numRuns: 1000 },
     )
   })
+
+  test('a record may hold itself, as deep as is sensible', () => {
+    const list = {
+      type: 'record',
+      name: 'List',
+      fields: [
+        { name: 'head', type: 'int' },
+        { name: 'tail', type: ['null', 'List'] },
+      ],
+    }
+    const bytes = (length: number) => Buffer.from([...Array.from({ length }, () => [2, 2]).flat(), 2, 0])
+    expect(decoded(list, bytes(1))).toBe('{"head":1,"tail":{"head":1,"tail":null}}')
+    expect(() => decoded(list, bytes(100_000))).toThrow(/more than 200 records within each other/)
+    expect(() => decoded({ type: 'record', name: 'R', fields: [{ name: 'r', type: 'R' }] }, bytes(1))).toThrow(
+      Unreadable,
+    )
+  })
+
+  test.each([
+    ['blocks with their size', { type: 'array', items: 'int' }, [3, 4, 2, 4, 2, 6, 0], '[1,2,3]'],
+    [
+      'a duration',
+      { type: 'fixed', name: 'D', size: 12, logicalType: 'duration' },
+      [1, 0, 0, 0, 2, 0, 0, 0, 0xbc, 0x0b, 0, 0],
+      '"P1M2DT3.004S"',
+    ],
+    ['a date far away', { type: 'int', logicalType: 'date' }, [0xfe, 0xff, 0xff, 0xff, 0x0f], '2147483647'],
+    [
+      'an instant far away',
+      { type: 'long', logicalType: 'timestamp-millis' },
+      [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+      '9223372036854775807',
+    ],
+    ['no time of day', { type: 'int', logicalType: 'time-millis' }, [1], '-1'],
+    ['a logical type that is unknown', { type: 'int', logicalType: 'temperature' }, [2], '1'],
+    ['one that does not fit', { type: 'string', logicalType: 'date' }, [2, 0x61], '"a"'],
+    ['a type within a type', { type: { type: 'int' } }, [2], '1'],
+  ])('%s', (_, schema, bytes, json) => {
+    expect(decoded(schema, Buffer.from(bytes))).toBe(json)
+  })
+
+  test.each([
+    [
+      'items without a byte',
+      { type: 'array', items: 'null' },
+      [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+      /cannot follow/,
+    ],
+    ['a string that is not UTF-8', 'string', [4, 0xc3, 0x28], /not UTF-8/],
+    ['a boolean of another value', 'boolean', [2], /no boolean/],
+    ['a choice that there is not', ['null', 'int'], [4], /none of 2 choices/],
+    ['a number without end', 'long', Array.from({ length: 11 }, () => 0xff), /ten bytes/],
+    ['a negative length', 'string', [1], /cannot follow/],
+  ])('%s: refused', (_, schema, bytes, why) => {
+    expect(() => decoded(schema, Buffer.from(bytes))).toThrow(why)
+  })
+
+  test.each([
+    [{ type: 'record', name: 'R' }, /no fields/],
+    [{ type: 'record', fields: [] }, /no name/],
+    [{ type: 'enum', name: 'E' }, /no symbols/],
+    [{ type: 'fixed', name: 'F', size: -1 }, /no size/],
+    [{ type: 'array' }, /undefined is no type/],
+    ['Missing', /no type 'Missing'/],
+    [7, /7 is no type/],
+  ])('schema %o: refused', (schema, why) => {
+    expect(() => parseAvroSchema(JSON.stringify(schema))).toThrow(why)
+  })
 })
