@@ -8,6 +8,7 @@ export type {
   DirectoryLake,
   KafkaLog,
   PostgresState,
+  RestCatalog,
   S3Lake,
   SchemaRegistry,
   SparkEngine,
