@@ -11,7 +11,7 @@ import { settledFiles } from './quarantine-recovery.ts'
 import { carriedSummary } from './record.ts'
 import { neededBy } from './handlers.ts'
 import type { Runtime } from './runtime.ts'
-import { CANDIDATE, LAYERS, newestStep } from './warehouse.ts'
+import { CANDIDATE, newestStep } from './warehouse.ts'
 
 export interface MaintainOptions {
   /** Files are brought together only where at least so many are small. */
