@@ -155,8 +155,9 @@ export class Runtime {
       load: (dataset) => this.#followed(dataset),
       onMoved: (dataset, table) => {
         this.#logs.checkpoint(dataset.name, table)
-        // Others may have made its rows anew: then this process's partitions go on from there.
-        if (this.tables.get(dataset.name)?.shares) this.scheduler.due(dataset)
+        // Whether rows came or not; and where others made them anew, this process's partitions go on from there.
+        for (const table of this.#sharedTables())
+          if (table === dataset || table.transform!.input === dataset) this.scheduler.due(table)
       },
       onPublished: (dataset) => this.scheduler.published(dataset),
     })

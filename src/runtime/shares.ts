@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { MillraceError, asMillraceError } from '../base/errors.ts'
 import type { DataFile } from '../lake/data-file.ts'
+import { columnBounds } from '../lake/filter.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
 import type { Table } from '../project/table.ts'
@@ -166,7 +167,7 @@ export class Shares {
 
   async #advance(input: Input, committed: Committed, basis: Basis): Promise<ShareOutcome | undefined> {
     const { clock } = this.#options
-    const ranges = this.#due(committed.offsets, input.reach.offsets)
+    const ranges = await this.#due(committed.offsets, input)
     if (ranges.length === 0) return undefined
     const begun = clock.monotonic()
     const { add, refused, counts } = await this.#take(async (engine) => {
@@ -181,13 +182,15 @@ export class Shares {
   }
 
   /** What is due of this worker's partitions, so much of each that a step takes its time. */
-  #due(from: readonly number[], to: readonly number[]): Range[] {
-    const due = this.owned.filter((partition) => from[partition]! < to[partition]!)
+  async #due(offsets: readonly number[], input: Input): Promise<Range[]> {
+    const due = this.owned.filter((partition) => offsets[partition]! < input.reach.offsets[partition]!)
     const most = Math.ceil(this.#records / due.length)
-    return due.map((partition) => {
-      const first = from[partition]!
-      return { partition, from: first, to: Math.min(to[partition]!, first + most) }
-    })
+    return Promise.all(
+      due.map(async (partition) => {
+        const all = { partition, from: offsets[partition]!, to: input.reach.offsets[partition]! }
+        return { ...all, to: Math.min(all.to, (await firstOf(input, all)) + most) }
+      }),
+    )
   }
 
   #paceBy(ranges: readonly Range[], ms: number): void {
@@ -286,15 +289,22 @@ function condition({ partition, from, to }: Range): string {
 }
 
 /** Files that may hold records of some ranges. */
-async function filesOf({ table, snapshot }: Input, ranges: readonly Range[]): Promise<DataFile[]> {
-  const files = new Map<string, DataFile>()
-  for (const { partition, from, to } of ranges) {
-    const found = await table.files(snapshot, [
-      { column: '_partition', op: '=', value: partition },
-      { column: '_offset', op: '>=', value: from },
-      { column: '_offset', op: '<', value: to },
-    ])
-    for (const file of found) files.set(file.path, file)
-  }
-  return [...files.values()]
+async function filesOf(input: Input, ranges: readonly Range[]): Promise<DataFile[]> {
+  const found = (await Promise.all(ranges.map((range) => filesOfRange(input, range)))).flat()
+  return [...new Map(found.map((file) => [file.path, file])).values()]
+}
+
+function filesOfRange({ table, snapshot }: Input, { partition, from, to }: Range): Promise<DataFile[]> {
+  return table.files(snapshot, [
+    { column: '_partition', op: '=', value: partition },
+    { column: '_offset', op: '>=', value: from },
+    { column: '_offset', op: '<', value: to },
+  ])
+}
+
+/** No record of a range is below: its log may begin far above 0. The end of the range where it holds none. */
+async function firstOf(input: Input, range: Range): Promise<number> {
+  const files = await filesOfRange(input, range)
+  const lowest = files.map((file) => Number(columnBounds(file, '_offset', input.table.fields)?.[0] ?? 0))
+  return Math.max(range.from, Math.min(range.to, ...lowest))
 }

@@ -231,7 +231,7 @@ class Office {
       `${String(r['_partition'])}:${String(r['_offset'])}:${String(r['_index'])} ${String(r['text'])}`
     expect(found.map(line).toSorted(), `${where}: ${name}`).toEqual(rows.toSorted())
     const left = await this.#read(LAYERS.quarantine, name, "_partition || ':' || _offset AS origin")
-    expect(left.map(({ origin }) => origin).toSorted(), `${where}: refused by ${name}`).toEqual(refused.toSorted())
+    expect(left.map(({ origin }) => String(origin)).toSorted(), `${where}: refused by ${name}`).toEqual(refused.toSorted())
     const table = (await new Lake({ root: join(this.directory, 'lake') }).load({ namespace: LAYERS.table, name }))!
     const { counts } = readRecord(table.snapshot()!.summary)!
     const quarantined = refused.length
