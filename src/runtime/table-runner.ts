@@ -143,14 +143,14 @@ export class TableRunner {
     const checks = checksFingerprint(table)
     const newest = newestStep(lakeTable)
     const forced = range.everything === true || range.fromMs !== undefined || range.toMs !== undefined
-    const isSame = newest?.record.code === code && newest.record.checks === checks
+    const isSame = newest?.record.code === code && newest.record.checks === checks && !isShared(newest.record)
     const watermark = this.#watermark(pins, newest?.record.watermark)
     const isPassed = waitsForTime(table) && watermark !== newest?.record.watermark
     if (!forced && newest && isSame && !isPassed && sameInputs(newest.record.inputs, inputs)) return unchanged(newest)
     const main = lakeTable.snapshot('main')
     const base = this.#published()
     const partial = range.fromMs !== undefined || range.toMs !== undefined
-    const whole = range.everything === true || !main || !base || (base.code !== code && !partial)
+    const whole = range.everything === true || !main || !base || isShared(base) || (base.code !== code && !partial)
     return engine.step(async (step) => {
       const change = await this.#compute(step, pins, whole ? undefined : { main, record: base }, range, watermark)
       // A backfill of some intervals says nothing of the others: what is due stays due.
@@ -390,6 +390,11 @@ export class TableRunner {
 
 /** Code of a table of which only some intervals were ever computed: never equal to a declaration's. */
 const PARTIAL = 'partial'
+
+/** A step of one of several workers: its input says nothing of how far the others were. */
+function isShared({ offsets }: StepRecord): boolean {
+  return offsets !== undefined
+}
 
 /** What a table made by functions counts from step to step. */
 function totalsOf(from: Pick<StepRecord, 'counts' | 'steps'> | undefined): Pick<StepRecord, 'counts' | 'steps'> {

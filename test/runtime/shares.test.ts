@@ -231,7 +231,9 @@ class Office {
       `${String(r['_partition'])}:${String(r['_offset'])}:${String(r['_index'])} ${String(r['text'])}`
     expect(found.map(line).toSorted(), `${where}: ${name}`).toEqual(rows.toSorted())
     const left = await this.#read(LAYERS.quarantine, name, "_partition || ':' || _offset AS origin")
-    expect(left.map(({ origin }) => String(origin)).toSorted(), `${where}: refused by ${name}`).toEqual(refused.toSorted())
+    expect(left.map(({ origin }) => String(origin)).toSorted(), `${where}: refused by ${name}`).toEqual(
+      refused.toSorted(),
+    )
     const table = (await new Lake({ root: join(this.directory, 'lake') }).load({ namespace: LAYERS.table, name }))!
     const { counts } = readRecord(table.snapshot()!.summary)!
     const quarantined = refused.length
@@ -264,6 +266,15 @@ test('two workers commit in turns, and each adds to what the other did', async (
     await Promise.all([a.step(), b.step()])
     await office.expectRight(`round ${round}`)
   }
+  const { offsets, epochs, source } = readRecord(a.runners[0]!.lakeTable.snapshot()!.summary)!
+  expect(epochs).toEqual([1, 2])
+  expect(offsets).toEqual(office.runtime.stream('clicks').committed.offsets)
+  expect(source).toBe(`${office.runtime.lakeTable('clicks').uuid}/0`)
+  await expect(a.runners[0]!.replayRefused('true')).rejects.toMatchObject({ code: 'partitions-elsewhere' })
+  await expect(a.runners[0]!.refresh({ everything: true })).rejects.toMatchObject({
+    kind: 'unavailable',
+    message: "This process has 1 of the 2 partitions of table 'words', and this needs all.",
+  })
 })
 
 test('what a worker computed of a partition that another has taken is refused, with what it put into quarantine', async () => {
