@@ -481,6 +481,11 @@ export class Runtime {
     return this.#logs.lag(name, this.lakeTable(name))
   }
 
+  /** Why no records of a stream come from elsewhere, if they do not. */
+  waitingFor(name: string): string | undefined {
+    return this.#logs.waitingFor(name)
+  }
+
   /** Loads files, processes all that is acknowledged, and refreshes all that is due. */
   async settle(onProgress?: (progress: LoadProgress) => void): Promise<void> {
     // A one-shot run computes each table once, after its inputs are complete.
