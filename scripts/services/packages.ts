@@ -41,8 +41,9 @@ export interface Jar {
   readonly group: string
   readonly artifact: string
   readonly version: string
-  /** Where it is no plain jar, as `all:tar.gz`. */
+  /** Tells a file from others of the same artifact, such as that of its tests. */
   readonly classifier?: string
+  /** What it is called after; a jar unless told otherwise. */
   readonly type?: string
   readonly sha256: string
 }
@@ -51,14 +52,14 @@ export function fileOf({ artifact, version, classifier, type = 'jar' }: Omit<Jar
   return `${artifact}-${version}${classifier === undefined ? '' : `-${classifier}`}.${type}`
 }
 
-/** Reads a file of jars: lines of `group:artifact:version sha256`, or `group:artifact:version:classifier:type sha256`, and comments. */
+/** Reads a file of jars: lines of `group:artifact:version sha256`, or `group:artifact:version:classifier[:type] sha256`, and comments. */
 export function readJars(path: string): Jar[] {
   const lines = readFileSync(path, 'utf8').split('\n')
   return lines.flatMap((line) => {
     const [, group, artifact, version, classifier, type, sha256] =
-      /^([^:#]+):([^:]+):([^\s:]+)(?::([^:]+):(\S+))? ([0-9a-f]{64})$/.exec(line) ?? []
+      /^([^:#]+):([^:]+):([^\s:]+)(?::([^:\s]+)(?::(\S+))?)? ([0-9a-f]{64})$/.exec(line) ?? []
     if (sha256 === undefined) return []
-    const kind = classifier === undefined ? {} : { classifier, type: type! }
+    const kind = { ...(classifier === undefined ? {} : { classifier }), ...(type === undefined ? {} : { type }) }
     return [{ group: group!, artifact: artifact!, version: version!, ...kind, sha256 }]
   })
 }

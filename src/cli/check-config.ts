@@ -4,6 +4,7 @@ import type {
   DirectoryLake,
   KafkaLog,
   PostgresState,
+  RestCatalog,
   S3Lake,
   SchemaRegistry,
   SparkEngine,
@@ -43,6 +44,19 @@ const KAFKA: Complete<KafkaLog> = {
   },
 }
 
+const REST: Complete<RestCatalog> = {
+  kind: { oneOf: ['rest'] },
+  uri: 'text',
+  warehouse: 'text',
+  token: 'text',
+  credential: 'text',
+  oauth2ServerUri: 'text',
+  scope: 'text',
+  namespace: 'text',
+}
+
+const CATALOG: OptionShape = { options: { ...REST }, required: ['kind', 'uri'] }
+
 const S3: Complete<S3Lake> = {
   kind: { oneOf: ['s3'] },
   bucket: 'text',
@@ -56,9 +70,10 @@ const S3: Complete<S3Lake> = {
     required: ['accessKeyId', 'secretAccessKey'],
   },
   cacheBytes: 'number',
+  catalog: CATALOG,
 }
 
-const DIRECTORY: Complete<DirectoryLake> = { kind: { oneOf: ['directory'] }, path: 'text' }
+const DIRECTORY: Complete<DirectoryLake> = { kind: { oneOf: ['directory'] }, path: 'text', catalog: CATALOG }
 
 const SPARK: Complete<SparkEngine> = { kind: { oneOf: ['spark'] }, url: 'text', catalog: 'text' }
 

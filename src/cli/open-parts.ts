@@ -2,9 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { s3Files } from '../engine/spark/catalog.ts'
+import { DiskStore } from '../lake/disk-store.ts'
 import { Lake } from '../lake/lake.ts'
 import { readOrigin } from '../lake/origin.ts'
+import { RemoteCatalog } from '../lake/remote/catalog.ts'
 import { S3Store } from '../lake/s3-store.ts'
+import type { LakeStore } from '../lake/store.ts'
 import { openKafkaLog } from '../log/kafka/open.ts'
 import type { RequestStore } from '../log/kafka/requests.ts'
 import type { DirectoryLake, KafkaLog, S3Lake, SparkEngine as SparkTarget, Target } from '../project/target.ts'
@@ -93,16 +96,29 @@ async function openLake(
   target: S3Lake | DirectoryLake,
   { disk, clock }: Effects,
 ): Promise<Lake> {
-  if (target.kind === 'directory') return new Lake({ root: target.path, disk, clock })
-  const { kind: _kind, ...config } = target
-  const store = await S3Store.open({
+  const { catalog } = target
+  const store = await openStore(target, project, home, { disk, clock })
+  if (catalog === undefined) return new Lake({ store, clock })
+  const { kind: _kind, ...config } = catalog
+  return new Lake({ store, clock, catalog: await RemoteCatalog.open(config, store, { clock, random: randomBytes }) })
+}
+
+async function openStore(
+  target: S3Lake | DirectoryLake,
+  project: Project,
+  home: Home,
+  { disk, clock }: Pick<Effects, 'disk' | 'clock'>,
+): Promise<LakeStore> {
+  if (target.kind === 'directory') return new DiskStore(disk, target.path, () => randomBytes(16).toString('hex'))
+  const { kind: _kind, catalog, ...config } = target
+  return S3Store.open({
     config: { prefix: project.name, ...config },
     cacheDirectory: join(home.data, 'cache'),
     disk,
     clock,
     random: randomBytes,
+    commitsElsewhere: catalog !== undefined,
   })
-  return new Lake({ store, clock })
 }
 
 /** A stream's log is a topic; what is being processed of it lies in a directory of this process for a while. */
@@ -135,10 +151,16 @@ function sparkFiles(
   root: string,
 ): Pick<SparkEngineOptions, 'catalog' | 'files'> {
   const s3 = lake?.kind === 's3' ? lake : undefined
-  if (catalog === undefined && s3) {
-    throw new MillraceError('invalid', 'no-catalog', 'Spark has no way to the lake on S3: engine.catalog is not set.', {
-      hint: "Say where Spark reaches a Millrace process with the role serve: engine: { kind: 'spark', url: …, catalog: 'http://host:4400/iceberg' }.",
-    })
+  if (catalog === undefined && (s3 || lake?.catalog)) {
+    const where = s3 ? 'on S3' : 'of another catalog'
+    throw new MillraceError(
+      'invalid',
+      'no-catalog',
+      `Spark has no way to the lake ${where}: engine.catalog is not set.`,
+      {
+        hint: "Say where Spark reaches a Millrace process with the role serve: engine: { kind: 'spark', url: …, catalog: 'http://host:4400/iceberg' }.",
+      },
+    )
   }
   if (catalog === undefined) return { catalog: { directory: root } }
   return {

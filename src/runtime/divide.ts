@@ -9,6 +9,8 @@ export interface Divided {
   readonly tables: readonly Table[]
   readonly handlers: readonly Handler[]
   takePartition(runner: StreamRunner, partition: number, epoch: number): Promise<void>
+  givePartition(runner: StreamRunner, partition: number): Promise<void>
+  losePartition(runner: StreamRunner, partition: number): void
   takeTable(table: Table): Promise<void>
   giveTable(table: Table): Promise<void>
   loseTable(table: Table): void
@@ -39,9 +41,9 @@ export function divide(ownership: Ownership, work: Divided): void {
   })
 }
 
-function dividePartitions(ownership: Ownership, { streams, takePartition }: Divided): void {
+function dividePartitions(ownership: Ownership, work: Divided): void {
   const partitions = new Map<string, { runner: StreamRunner; partition: number }>(
-    streams.flatMap((runner) =>
+    work.streams.flatMap((runner) =>
       runner.log.partitions.map(
         ({ partition }) => [`${runner.stream.name}/${partition}`, { runner, partition }] as const,
       ),
@@ -51,15 +53,15 @@ function dividePartitions(ownership: Ownership, { streams, takePartition }: Divi
   ownership.start('process', [...partitions.keys()], {
     take(item, epoch) {
       const { runner, partition } = partitions.get(item)!
-      return takePartition(runner, partition, epoch)
+      return work.takePartition(runner, partition, epoch)
     },
     give(item) {
       const { runner, partition } = partitions.get(item)!
-      return runner.disown(partition)
+      return work.givePartition(runner, partition)
     },
     lose(item) {
       const { runner, partition } = partitions.get(item)!
-      runner.lose(partition)
+      work.losePartition(runner, partition)
     },
   })
 }

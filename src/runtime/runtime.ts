@@ -31,6 +31,7 @@ import { type Workshop, backlogBytes, openStreamRunner, openTableRunner, openThr
 import { type Ownership, type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
 import type { AuditResult, Counts } from './record.ts'
+import { sharedStream } from './reach.ts'
 import { ALL_ROLES, type Role } from './role.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
@@ -152,7 +153,12 @@ export class Runtime {
       idleMs: (name) => this.#idleMs(name),
       isOwn: ({ name }) => this.#isAlone(name),
       load: (dataset) => this.#followed(dataset),
-      onMoved: ({ name }, table) => this.#logs.checkpoint(name, table),
+      onMoved: (dataset, table) => {
+        this.#logs.checkpoint(dataset.name, table)
+        // Whether rows came or not; and where others made them anew, this process's partitions go on from there.
+        for (const table of this.#sharedTables())
+          if (table === dataset || table.transform!.input === dataset) this.scheduler.due(table)
+      },
       onPublished: (dataset) => this.scheduler.published(dataset),
     })
     this.changes = new ChangeFeed({ database, disk, temporary, tableOf: lakeTable })
@@ -219,6 +225,7 @@ export class Runtime {
     await Promise.all(this.project.order.map((dataset) => this.#openLog(dataset)))
     const { ownership } = this.#parts
     await Promise.all(this.#ownStreams().map((stream) => this.#openStream(stream, ownership ? [] : undefined)))
+    await Promise.all(this.#sharedTables().map((table) => this.#openShared(table, ownership ? [] : undefined)))
     if (ownership) return
     await Promise.all(this.#ownTables().map((table) => this.#takeTable(table)))
     await Promise.all(this.#ownHandlers().map((handler) => this.handlers.take(handler)))
@@ -241,9 +248,18 @@ export class Runtime {
     return this.roles.has('process') ? this.project.order.filter((dataset) => dataset.kind === 'stream') : []
   }
 
-  /** Tables that it may refresh. */
+  /** Tables that it may refresh, each alone. */
   #ownTables(): Table[] {
-    return this.roles.has('schedule') ? this.project.order.filter((dataset) => dataset.kind === 'table') : []
+    return this.roles.has('schedule') ? this.#allTables().filter((table) => !sharedStream(table)) : []
+  }
+
+  /** Tables that it may work on beside others. */
+  #sharedTables(): Table[] {
+    return this.roles.has('process') ? this.#allTables().filter((table) => sharedStream(table)) : []
+  }
+
+  #allTables(): Table[] {
+    return this.project.order.filter((dataset) => dataset.kind === 'table')
   }
 
   /** Handlers that it may call. */
@@ -255,6 +271,18 @@ export class Runtime {
   async #openStream(stream: Stream, owned: readonly number[] | undefined): Promise<void> {
     const log = this.#logs.get(stream.name)!
     this.streams.set(stream.name, await openStreamRunner(this.#shop, stream, log, owned))
+  }
+
+  /** Opens the runner of a table that others may work on too, with all partitions unless told. */
+  async #openShared(table: Table, owned: readonly number[] | undefined): Promise<void> {
+    this.tables.set(table.name, await openTableRunner(this.#shop, table, owned))
+  }
+
+  /** What functions make of a stream, each table after the one it reads. */
+  #sharing({ name }: Stream): TableRunner[] {
+    return this.#sharedTables().flatMap((table) =>
+      sharedStream(table)!.name === name ? (this.tables.get(table.name) ?? []) : [],
+    )
   }
 
   /** Becomes the one that refreshes a table. */
@@ -273,8 +301,24 @@ export class Runtime {
   async #takePartition(runner: StreamRunner, partition: number, epoch: number): Promise<void> {
     await runner.table.refresh()
     await runner.own(partition, epoch)
+    for (const table of this.#sharing(runner.stream)) {
+      await table.takePartition(partition, epoch)
+      this.scheduler.due(table.table)
+    }
     if (partition === 0) this.#watchFiles(runner)
     if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
+  }
+
+  async #givePartition(runner: StreamRunner, partition: number): Promise<void> {
+    await Promise.all([
+      runner.disown(partition),
+      ...this.#sharing(runner.stream).map((table) => table.givePartition(partition)),
+    ])
+  }
+
+  #losePartition(runner: StreamRunner, partition: number): void {
+    runner.lose(partition)
+    for (const { shares } of this.#sharing(runner.stream)) shares!.lose(partition)
   }
 
   #startStream(runner: StreamRunner): void {
@@ -290,7 +334,9 @@ export class Runtime {
   /** Whether nobody else commits to a dataset. */
   #isAlone(name: string): boolean {
     const runner = this.streams.get(name)
-    return this.tables.has(name) || (runner !== undefined && runner.owned.length === runner.stream.partitions)
+    if (runner) return runner.owned.length === runner.stream.partitions
+    const table = this.tables.get(name)
+    return table !== undefined && table.shares?.isAlone !== false
   }
 
   /** The table of a dataset that others commit to. */
@@ -385,6 +431,8 @@ export class Runtime {
       tables: this.#ownTables(),
       handlers: this.#ownHandlers(),
       takePartition: (runner, partition, epoch) => this.#takePartition(runner, partition, epoch),
+      givePartition: (runner, partition) => this.#givePartition(runner, partition),
+      losePartition: (runner, partition) => this.#losePartition(runner, partition),
       takeTable: (table) => this.#takeTable(table),
       giveTable: (table) => this.#giveTable(table),
       loseTable: ({ name }) => void this.tables.delete(name),
