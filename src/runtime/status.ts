@@ -21,6 +21,8 @@ export interface Observed {
   auditsOf(name: string): readonly AuditResult[]
   stateOf(dataset: Dataset): StepState
   handlersOf(name: string): HandlerStatus[]
+  /** Why this process cannot do its part of the work on a dataset at present, though nothing is wrong with that. */
+  waitsFor?(dataset: Dataset): string | undefined
   heldBy(dataset: Dataset): { dataset: Dataset; state: StepState } | undefined
 }
 
@@ -35,6 +37,7 @@ export function observe(runtime: Runtime): Observed {
         .of(name)
         .map(({ handler, place, calls }) => handlerStatus(handler, place, runtime.lakeTable(name), calls)),
     stateOf: (dataset) => runtime.scheduler.stateOf(dataset),
+    waitsFor: (dataset) => runtime.waitsFor(dataset),
     heldBy: (dataset) => runtime.scheduler.heldBy(dataset),
   }
 }
@@ -77,6 +80,8 @@ function watermarkText(dataset: Dataset, record: StepRecord | undefined): string
 function stateOf(dataset: Dataset, table: LakeTable, observed: Observed): Pick<DatasetStatus, 'state' | 'reason'> {
   const step = observed.stateOf(dataset)
   if (step.state !== 'ok') return { state: step.state, reason: step.reason }
+  const waitsFor = observed.waitsFor?.(dataset)
+  if (waitsFor !== undefined) return { state: 'held', reason: waitsFor }
   const newest = newestStep(table)
   const blocking =
     newest && !newest.published
