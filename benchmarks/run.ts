@@ -37,6 +37,10 @@ const BENCHMARKS: Record<
     about: 'the same records on Kafka, and by several processes; needs KAFKA_BROKERS and POSTGRES_URL',
     load: () => import('./scale.ts'),
   },
+  'structured-streaming': {
+    about: 'Nexmark on Spark Structured Streaming over Kafka, beside Millrace embedded; needs KAFKA_BROKERS',
+    load: () => import('./structured-streaming.ts'),
+  },
   spark: { about: 'a step on Spark, beside plain PySpark doing the same', load: () => import('./spark.ts') },
   memory: {
     about: 'peak memory while 20 M events pass, or events of Nexmark through each of --queries',

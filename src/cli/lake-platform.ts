@@ -122,7 +122,6 @@ export class LakePlatform implements Platform {
       nowMs: this.#effects.clock.now(),
       lakeTable,
       streamLag: (name) => lags.get(name)!,
-      waitingFor: () => undefined,
       auditsOf: () => [],
       stateOf: () => ({ state: 'ok' }),
       handlersOf: (name) => handlers.flatMap(({ dataset, status }) => (dataset === name ? [status] : [])),

@@ -75,6 +75,10 @@ export class LeasedOwnership implements Ownership {
     keeper.start()
   }
 
+  get trouble(): MillraceError | undefined {
+    return this.#keepers.map(({ trouble }) => trouble).find((error) => error !== undefined)
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#keepers.map((keeper) => keeper.stop()))
   }

@@ -1,5 +1,6 @@
 import { cpus } from 'node:os'
 import type { Clock } from '../base/clock.ts'
+import type { MillraceError } from '../base/errors.ts'
 import { durationMs } from '../base/duration.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import type { LakeTable } from '../lake/table.ts'
@@ -84,12 +85,19 @@ export function backlogBytes({ config }: Project): number {
   return config.ingest?.backlogBytes ?? DEFAULTS.backlogBytes
 }
 
-/** Takes up a stream where its last commit left it: all its partitions, or those told, to be given others. */
+export interface StreamDuties {
+  /** Partitions to begin with, to be given others; without it all. */
+  readonly owned: readonly number[] | undefined
+  /** Called when the stream stops, also if it will be taken up again. */
+  onFailed(error: MillraceError): void
+}
+
+/** Takes up a stream where its last commit left it. */
 export function openStreamRunner(
   shop: Workshop,
   stream: Stream,
   log: StreamLog,
-  owned?: readonly number[],
+  { owned, onFailed }: StreamDuties,
 ): Promise<StreamRunner> {
   const { project, clock, scheduler } = shop
   const { ingest = {} } = project.config
@@ -117,7 +125,14 @@ export function openStreamRunner(
       if (hasAudits(stream)) scheduler.due(stream)
       if (!isAudited(stream)) scheduler.published(stream)
     },
-    onFailed: (error) => scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
+    onFailed: (error) => {
+      scheduler.setState(stream, { state: 'failed', reason: error.message, error })
+      onFailed(error)
+    },
+    onRecovered: () => {
+      scheduler.setState(stream, { state: 'ok' })
+      if (hasAudits(stream)) scheduler.due(stream)
+    },
     // Whoever has it now goes on with it; it comes back with a new lease.
     ...(owned ? { owned, onFenced: () => undefined } : {}),
   })

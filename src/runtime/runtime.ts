@@ -270,7 +270,44 @@ export class Runtime {
   /** Opens the runner of a stream, with all partitions unless told. */
   async #openStream(stream: Stream, owned: readonly number[] | undefined): Promise<void> {
     const log = this.#logs.get(stream.name)!
-    this.streams.set(stream.name, await openStreamRunner(this.#shop, stream, log, owned))
+    const onFailed = (error: MillraceError) => this.#onStreamFailed(error)
+    this.streams.set(stream.name, await openStreamRunner(this.#shop, stream, log, { owned, onFailed }))
+  }
+
+  /**
+   * Where others can go on with what this process does, it ends rather than keep it from them: when its disk fails it, and when none
+   * of its streams will go on and it is of no other use.
+   */
+  #onStreamFailed(error: MillraceError): void {
+    if (!this.#parts.ownership) return
+    const isUseful =
+      this.roles.has('ingest') || this.roles.has('serve') || !this.#allStreams(({ hasEnded }) => hasEnded)
+    if (DISK_ERRORS.has(error.code) || !isUseful) this.#die(error)
+  }
+
+  #allStreams(has: (runner: StreamRunner) => boolean): boolean {
+    return this.streams.size > 0 && [...this.streams.values()].every(has)
+  }
+
+  /** What keeps this process from all of its work, if anything does. */
+  get trouble(): string | undefined {
+    if (this.#allStreams(({ failure }) => failure !== undefined)) {
+      const [{ stream, failure }] = [...this.streams.values()] as [StreamRunner]
+      return `all its streams have stopped; stream '${stream.name}': ${failure!.message}`
+    }
+    return this.#unshared
+  }
+
+  /** Why this process cannot do its part of the work on a dataset, if so: records do not come, or nobody says whose they are. */
+  waitsFor({ kind, name }: Dataset): string | undefined {
+    const waiting = kind === 'stream' ? this.#logs.waitingFor(name) : undefined
+    if (waiting !== undefined) return waiting
+    return this.roles.has(kind === 'stream' ? 'process' : 'schedule') ? this.#unshared : undefined
+  }
+
+  get #unshared(): string | undefined {
+    const error = this.#parts.ownership?.trouble
+    return error && `it cannot be told which work is this process's; ${error.message}`
   }
 
   /** Opens the runner of a table that others may work on too, with all partitions unless told. */
@@ -481,11 +518,6 @@ export class Runtime {
     return this.#logs.lag(name, this.lakeTable(name))
   }
 
-  /** Why no records of a stream come from elsewhere, if they do not. */
-  waitingFor(name: string): string | undefined {
-    return this.#logs.waitingFor(name)
-  }
-
   /** Loads files, processes all that is acknowledged, and refreshes all that is due. */
   async settle(onProgress?: (progress: LoadProgress) => void): Promise<void> {
     // A one-shot run computes each table once, after its inputs are complete.
@@ -563,6 +595,9 @@ export class Runtime {
     if (failed) throw failed.reason
   }
 }
+
+/** Of writing files on this machine. */
+const DISK_ERRORS: ReadonlySet<string> = new Set(['disk-full', 'io-error'])
 
 /** How long the lanes may take to end once the process has to. */
 const ENDING_MS = 5_000

@@ -18,12 +18,12 @@ export interface Observed {
   lakeTable(name: string): LakeTable
   /** Acknowledged records that are not in a committed snapshot. */
   streamLag(name: string): number | undefined
-  /** Why no records come, if what they come from does not answer. */
-  waitingFor(name: string): string | undefined
   /** Results of checks newer than those in the snapshots. */
   auditsOf(name: string): readonly AuditResult[]
   stateOf(dataset: Dataset): StepState
   handlersOf(name: string): HandlerStatus[]
+  /** Why work on a dataset cannot go on at present, though nothing is wrong with it: something else does not answer. */
+  waitsFor?(dataset: Dataset): string | undefined
   heldBy(dataset: Dataset): { dataset: Dataset; state: StepState } | undefined
 }
 
@@ -32,13 +32,13 @@ export function observe(runtime: Runtime): Observed {
     nowMs: runtime.options.clock.now(),
     lakeTable: (name) => runtime.lakeTable(name),
     streamLag: (name) => runtime.lagOf(name),
-    waitingFor: (name) => runtime.waitingFor(name),
     auditsOf: (name) => runtime.audits.get(name) ?? [],
     handlersOf: (name) =>
       runtime.handlers
         .of(name)
         .map(({ handler, place, calls }) => handlerStatus(handler, place, runtime.lakeTable(name), calls)),
     stateOf: (dataset) => runtime.scheduler.stateOf(dataset),
+    waitsFor: (dataset) => runtime.waitsFor(dataset),
     heldBy: (dataset) => runtime.scheduler.heldBy(dataset),
   }
 }
@@ -81,8 +81,8 @@ function watermarkText(dataset: Dataset, record: StepRecord | undefined): string
 function stateOf(dataset: Dataset, table: LakeTable, observed: Observed): Pick<DatasetStatus, 'state' | 'reason'> {
   const step = observed.stateOf(dataset)
   if (step.state !== 'ok') return { state: step.state, reason: step.reason }
-  const waiting = observed.waitingFor(dataset.name)
-  if (waiting !== undefined) return { state: 'held', reason: waiting }
+  const waitsFor = observed.waitsFor?.(dataset)
+  if (waitsFor !== undefined) return { state: 'held', reason: waitsFor }
   const newest = newestStep(table)
   const blocking =
     newest && !newest.published

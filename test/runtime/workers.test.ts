@@ -80,6 +80,7 @@ class Office {
         create ? new Warehouse(lake).quarantineOf('events') : lake.load({ namespace: 'quarantine', name: 'events' }),
       onCommit: () => undefined,
       onFailed: (error) => this.failed.push(error),
+      onRecovered: () => undefined,
       onFenced: (partition) => this.fenced.push(`${name} ${partition}`),
     })
     worker.start()

@@ -13,8 +13,9 @@ import type { Found } from './ledger.ts'
 export class LedgerLake {
   readonly #lake: Lake
 
-  constructor(dataDirectory: string) {
-    this.#lake = new Lake({ root: `${dataDirectory}/lake` })
+  /** A lake, or the data directory of one. */
+  constructor(lake: Lake | string) {
+    this.#lake = typeof lake === 'string' ? new Lake({ root: `${lake}/lake` }) : lake
   }
 
   /** What a stream has published. */
@@ -72,7 +73,11 @@ export class LedgerLake {
     await table?.refresh()
     const main = table?.snapshot('main')
     const files = table && main ? await table.files(main) : []
-    if (files.length > 0) return `read_parquet([${files.map(({ path }) => `'${path}'`).join(', ')}])`
+    if (table && files.length > 0) {
+      // As long as this process runs.
+      await table.local.hold().add(files)
+      return `read_parquet([${files.map(({ path }) => `'${table.local.pathOf(path)}'`).join(', ')}])`
+    }
     const columns = table?.fields.map((field) => `NULL AS "${field.name}"`) ?? ['NULL AS raw']
     return `(SELECT ${columns.join(', ')} WHERE false)`
   }
