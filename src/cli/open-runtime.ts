@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
 import { MillraceError } from '../base/errors.ts'
 import type { Project } from '../project/project.ts'
 import type { Role } from '../runtime/role.ts'
 import { Runtime } from '../runtime/runtime.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
+import { itemText } from './item-text.ts'
 import type { OpenParts } from './open-parts.ts'
 import { planProject } from './plan-project.ts'
 import { ProjectProblems, reportError } from './report-error.ts'
@@ -22,6 +24,10 @@ export interface OpenOptions {
   /** What this process does; everything unless given. */
   readonly roles?: ReadonlySet<Role>
   readonly json: boolean
+  /** Only looks: makes and changes nothing. */
+  readonly looking?: boolean
+  /** How long it may wait for what other processes have and it claims, ms. */
+  readonly claimMs?: number
 }
 
 export interface OpenedRuntime {
@@ -37,7 +43,7 @@ export interface OpenedRuntime {
  * Errors: `invalid`/`bad-project` with everything wrong with the project; those of `Runtime.open`.
  */
 export async function openRuntime(
-  { project, home, eager, json, roles }: OpenOptions,
+  { project, home, eager, json, roles, looking, claimMs }: OpenOptions,
   effects: Effects,
 ): Promise<OpenedRuntime> {
   const { clock, disk } = effects
@@ -52,7 +58,22 @@ export async function openRuntime(
   if (target) {
     // What a cluster needs is not loaded where there is none.
     const { openParts } = await import('./open-parts.ts')
-    parts = await openParts({ project, target, home, member: run, onError }, effects)
+    const member = `${hostname()}:${process.pid}:${run}`
+    const onWaiting = (item: string, holder: string) =>
+      effects.err.write(json ? '' : `${itemText(item)} is with ${holder}: waiting until it hands it over …\n`)
+    parts = await openParts(
+      {
+        project,
+        target,
+        home,
+        member,
+        onError,
+        onWaiting,
+        ...(looking ? { looking } : {}),
+        ...(claimMs === undefined ? {} : { claimMs }),
+      },
+      effects,
+    )
   }
   try {
     const runtime = await Runtime.open({
@@ -66,6 +87,7 @@ export async function openRuntime(
       onFatal,
       ...(parts ? { parts } : {}),
       ...(roles ? { roles } : {}),
+      ...(looking ? { looking } : {}),
     })
     const close = async () => {
       try {

@@ -18,6 +18,8 @@ export interface S3StoreOptions {
   readonly random: (count: number) => Uint8Array
   /** For local copies, of this process alone; emptied at the start. */
   readonly cacheDirectory: string
+  /** Nothing will be written: whether the bucket can hold a lake is not tried out. */
+  readonly looking?: boolean
   /** How long the store may be away, and how long one try may go without progress; see S3Effects. */
   readonly patienceMs?: number
   readonly requestMs?: number
@@ -50,13 +52,14 @@ export class S3Store implements LakeStore {
   }
 
   /** Checks that the bucket can hold a lake. Errors: `invalid` / `no-conditional-writes`, and those of S3Objects. */
-  static async open({ config, cacheDirectory, ...effects }: S3StoreOptions): Promise<S3Store> {
+  static async open({ config, cacheDirectory, looking, ...effects }: S3StoreOptions): Promise<S3Store> {
     const { bucket, prefix = '' } = config
     const base = prefix === '' ? '' : `${prefix.replaceAll(/^\/+|\/+$/g, '')}/`
     const random = (): number => effects.random(1)[0]! / 256
     const s3Effects: S3Effects = { ...effects, random }
     const objects = await S3Objects.open(config, s3Effects)
-    await checkConditionalWrites(objects, `${base}.probe-${Buffer.from(effects.random(16)).toString('hex')}`)
+    if (looking) await objects.checkBucket()
+    else await checkConditionalWrites(objects, `${base}.probe-${Buffer.from(effects.random(16)).toString('hex')}`)
     const key = (location: string): string => keyOf(location, bucket)
     const remote = {
       download: (location: string, path: string) => objects.download(key(location), path),

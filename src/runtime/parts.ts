@@ -27,6 +27,13 @@ export interface Parts {
 export interface Ownership {
   /** From now on takes a share of the items, which are the same for all processes of the role, and gives up what others shall have. */
   start(role: Role, items: readonly string[], duties: Duties): void
+  /**
+   * Takes all of the items from whoever has them, until `stop`. Resolves when the last has been taken up. Errors: `unavailable`/`held-elsewhere`
+   * when another process keeps one for too long.
+   */
+  claim(role: Role, items: readonly string[], duties: Duties): Promise<void>
+  /** Errors: `unavailable`/`lease-lost` when something that was claimed has been lost since. */
+  checkClaims(): void
   /** Gives everything up. */
   stop(): Promise<void>
 }

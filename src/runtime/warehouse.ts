@@ -1,4 +1,4 @@
-import { asMillraceError } from '../base/errors.ts'
+import { MillraceError, asMillraceError } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import { parquetRelation } from '../engine/duckdb/parquet.ts'
@@ -9,7 +9,7 @@ import type { Hold } from '../lake/store.ts'
 import { dataFile } from '../lake/stats.ts'
 import type { LakeTable, Snapshot, TableId } from '../lake/table.ts'
 import { transformName } from '../lake/transform.ts'
-import type { Field } from '../project/columns.ts'
+import { type Field, typeName } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { timeColumn } from '../project/event-time.ts'
 import type { PartitionBy } from '../project/stream.ts'
@@ -56,6 +56,19 @@ export class Warehouse {
     }
     await this.lake.drop(id)
     return this.#make(id, options)
+  }
+
+  /** The table of a dataset as it is. Errors: `invalid`/`not-as-declared` when there is none, or with other columns. */
+  async present(dataset: Dataset, fields: readonly Field[]): Promise<LakeTable> {
+    const found = await this.lake.load({ namespace: LAYERS[dataset.kind], name: dataset.name })
+    const columns = (of: readonly Field[]) => of.map(({ name, type }) => `${name} ${typeName(type)}`).join(', ')
+    if (found && columns(found.fields) === columns(fields)) return found
+    throw new MillraceError(
+      'invalid',
+      'not-as-declared',
+      `${dataset.kind} '${dataset.name}' ${found ? 'has other columns in the lake than are declared' : 'has no table in the lake yet'}.`,
+      { hint: 'Start the project there first: what is published follows the declarations then.', context: { dataset: dataset.name } },
+    )
   }
 
   /** The quarantine table of a stream, made when there is none. */

@@ -73,6 +73,19 @@ export async function ensureTopic(cluster: KafkaCluster, spec: TopicSpec): Promi
   return plan
 }
 
+/** A stream's topic as it is, for those who only read. Errors: `unavailable`/`topic-not-ready` when it is yet to be made; those of `checkTopic`. */
+export async function presentTopic(cluster: KafkaCluster, spec: TopicSpec): Promise<TopicPlan> {
+  const plan = await checkTopic(cluster, spec)
+  if (plan.action === 'none') return plan
+  const { topic, stream, partitions } = spec
+  throw new MillraceError(
+    'unavailable',
+    'topic-not-ready',
+    `Topic '${topic}' of stream '${stream}' ${plan.action === 'create' ? 'is not there' : `has fewer than ${partitions} partitions`} yet.`,
+    { hint: 'The first process that is started makes it.', context: { topic, dataset: stream } },
+  )
+}
+
 function checkPartitions(spec: TopicSpec, found: number): void {
   const { topic, stream, partitions, foreign } = spec
   if (found === partitions || (found < partitions && !foreign)) return

@@ -1,7 +1,10 @@
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'vitest'
-import { type Json, Running, folder, project, until } from '../../cli/support.ts'
+import { systemClock } from '../../../src/base/clock.ts'
+import type { HeldLease } from '../../../src/state/leases.ts'
+import { lookAtState } from '../../../src/state/state.ts'
+import { type Ended, type Json, Running, folder, millrace, project, until } from '../../cli/support.ts'
 import { LedgerLake } from '../../support/ledger-lake.ts'
 import { STREAMS } from '../../support/ledger-project.ts'
 import type { Batch, Ledger } from '../../support/ledger.ts'
@@ -11,6 +14,8 @@ import { service } from './services.ts'
 const PATIENCE_MS = 180_000
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
+
+const environment = (strict: boolean) => ({ env: { STRICT: strict ? '1' : '0' } })
 
 interface Member {
   readonly roles: string
@@ -24,6 +29,7 @@ export class Cluster {
   readonly ledger: Ledger
   /** Holds `lake/`. */
   readonly directory = folder()
+  readonly #name: string
   readonly #project: string
   readonly #members = new Map<string, Member>()
   #sending: Promise<void>[] = []
@@ -33,7 +39,7 @@ export class Cluster {
 
   constructor(ledger: Ledger) {
     this.ledger = ledger
-    const name = `test_${process.pid}_${Date.now().toString(36)}`
+    const name = (this.#name = `test_${process.pid}_${Date.now().toString(36)}`)
     const declarations = fileURLToPath(new URL('../../support/ledger-project.ts', import.meta.url))
     this.#project = project({
       'millrace.config.ts': `
@@ -45,7 +51,7 @@ export default { name: '${name}', targets: { cluster: {
 `,
       'datasets.ts': `
 import { ledgerProject } from ${JSON.stringify(declarations)}
-export const datasets = ledgerProject({ strict: false })
+export const datasets = ledgerProject({ strict: process.env.STRICT === '1' })
 `,
     })
   }
@@ -55,12 +61,53 @@ export const datasets = ledgerProject({ strict: false })
   }
 
   /** Starts a process, and waits until it is ready. */
-  async start(name: string, roles: string): Promise<void> {
+  async start(name: string, roles: string, { strict = false } = {}): Promise<void> {
     const directory = folder()
-    const args = ['start', '--project', this.#project, '--target', 'cluster', '--role', roles]
-    const running = new Running([...args, '--data', directory, '--port', '0'])
+    const running = new Running(this.args(['start', '--role', roles, '--port', '0'], directory), environment(strict))
     const [, url] = await running.says(/is ready after .* at (http:\S+)/)
     this.#members.set(name, { roles, directory, running, url: url! })
+  }
+
+  /** Arguments of a command on the target, with a data directory of its own. */
+  args(args: readonly string[], directory = folder()): string[] {
+    const [command, ...rest] = args
+    return [command!, '--project', this.#project, '--target', 'cluster', '--data', directory, ...rest]
+  }
+
+  /** What a command ends with. */
+  tried(args: readonly string[], { strict = false } = {}): Promise<Ended> {
+    return millrace(this.args(args), environment(strict))
+  }
+
+  /** The document that a command prints, which ends well. */
+  async command(args: readonly string[], options?: { readonly strict: boolean }): Promise<Json> {
+    const { code, stdout, stderr } = await this.tried(args, options)
+    expect({ code, stderr }, `${stderr}\n${this.outputs}`).toMatchObject({ code: 0 })
+    return JSON.parse(stdout) as Json
+  }
+
+  /** The leases of the project's processes. */
+  async leases(): Promise<Omit<HeldLease, 'remainingMs'>[]> {
+    const target = { kind: 'postgres', url: service('POSTGRES_URL'), schema: this.#name } as const
+    const { state } = await lookAtState(target, { clock: systemClock })
+    try {
+      return (await state.leases.list()).map(({ name, holder, epoch }) => ({ name, holder, epoch }))
+    } finally {
+      await state.close()
+    }
+  }
+
+  /** The datasets, as a process says. */
+  async datasets(): Promise<Json[]> {
+    return ((await (await fetch(`${this.#urlOf('ingest')}/v1/datasets`)).json()) as Json).datasets as Json[]
+  }
+
+  suspend(name: string): void {
+    this.#members.get(name)!.running.child.kill('SIGSTOP')
+  }
+
+  resume(name: string): void {
+    this.#members.get(name)!.running.child.kill('SIGCONT')
   }
 
   /** `kill -9`, and the same again. */
@@ -73,10 +120,9 @@ export const datasets = ledgerProject({ strict: false })
 
   /** Stops a process in its tracks for a while, as a long pause of its machine would. */
   async freeze(name: string, ms: number): Promise<void> {
-    const { child } = this.#members.get(name)!.running
-    child.kill('SIGSTOP')
+    this.suspend(name)
     await sleep(ms)
-    child.kill('SIGCONT')
+    this.resume(name)
   }
 
   /** SIGTERM: it gives back what it has, and ends well. */
@@ -153,7 +199,7 @@ export const datasets = ledgerProject({ strict: false })
   async expectRight(where: string): Promise<void> {
     await this.pause()
     const statuses = await until(
-      async () => ((await (await fetch(`${this.#urlOf('ingest')}/v1/datasets`)).json()) as Json).datasets as Json[],
+      () => this.datasets(),
       (datasets) => datasets.every(({ lag, state }) => lag === 0 && state === 'ok'),
     ).catch((error: unknown) => {
       throw new Error(`${where}: not settled: ${String(error)}\n${this.outputs}`)
