@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { MillraceError } from '../base/errors.ts'
 import type { Project } from '../project/project.ts'
-import type { Role } from '../runtime/role.ts'
+import { ALL_ROLES, type Role } from '../runtime/role.ts'
 import { Runtime } from '../runtime/runtime.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { itemText } from './item-text.ts'
 import type { OpenParts } from './open-parts.ts'
-import { planProject } from './plan-project.ts'
+import { checkSpark, planProject } from './plan-project.ts'
 import { ProjectProblems, reportError } from './report-error.ts'
 import { targetNamed } from './target.ts'
 
@@ -76,6 +76,9 @@ export async function openRuntime(
     )
   }
   try {
+    // Before anything is made or changed there. What computes no tables does not need it.
+    if (target?.engine && looking !== true && (roles ?? ALL_ROLES).has('schedule'))
+      await checkSpark(project, target.engine.url)
     const runtime = await Runtime.open({
       project,
       loader: LOADER,
@@ -99,7 +102,7 @@ export async function openRuntime(
     return { runtime, close }
   } catch (error) {
     await parts?.close()
-    if (!(error instanceof MillraceError) || error.kind !== 'invalid') throw error
+    if (!(error instanceof MillraceError) || error.kind !== 'invalid' || error instanceof ProjectProblems) throw error
     const { problems } = await planProject(home.project)
     throw problems.length > 0 ? new ProjectProblems(home.project, problems) : error
   }

@@ -3,6 +3,7 @@ import type { MillraceError } from '../base/errors.ts'
 import { Lake } from '../lake/lake.ts'
 import type { Project } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
+import type { Target } from '../project/target.ts'
 import { DiskPlaces, type HandlerPlaces } from '../runtime/handler-places.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
@@ -21,9 +22,19 @@ export interface Sight {
 }
 
 /** Looks at the data directory of a project, or at what its target names. Errors: those of each part. */
-export async function openSight(project: Project, home: Home, effects: Effects): Promise<Sight> {
+export function openSight(project: Project, home: Home, effects: Effects): Promise<Sight> {
+  return lookAt(home.target === undefined ? undefined : targetNamed(project.config, home.target), project, home, effects)
+}
+
+/** Looks at some parts of a target only; what it leaves out is in the data directory. Errors: those of each part. */
+export async function lookAt(
+  target: Target | undefined,
+  project: Project,
+  home: Home,
+  effects: Effects,
+): Promise<Sight> {
   const { disk, clock } = effects
-  if (home.target === undefined) {
+  if (target === undefined) {
     return {
       lake: new Lake({ root: join(home.data, 'lake'), disk, clock }),
       places: new DiskPlaces(disk, home.data),
@@ -31,14 +42,14 @@ export async function openSight(project: Project, home: Home, effects: Effects):
       close: async () => undefined,
     }
   }
-  // What computes is not asked.
-  const { engine: _engine, ...target } = targetNamed(project.config, home.target)
   const { openParts } = await import('./open-parts.ts')
   // Not for embedded parts: they stay where they are.
   const own = await ownDirectory(home)
   try {
     const looking = { looking: true, temporary: own.path, member: '', onError: (_: MillraceError) => undefined }
-    const parts = await openParts({ project, target, home, ...looking }, effects)
+    // What computes is not asked.
+    const { engine: _engine, ...stores } = target
+    const parts = await openParts({ project, target: stores, home, ...looking }, effects)
     const places = target.state ? parts.handlerPlaces : new DiskPlaces(disk, home.data)
     const close = async () => {
       await parts.close()
