@@ -202,7 +202,7 @@ function sparkFiles(
   }
   if (catalog === undefined) return { catalog: { directory: root } }
   return {
-    catalog: { uri: catalog },
+    catalog: typeof catalog === 'string' ? { uri: catalog } : catalog,
     ...(s3 ? { files: s3Files({ region: DEFAULT_REGION, ...s3, ...s3.credentials }) } : {}),
   }
 }

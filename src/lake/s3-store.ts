@@ -119,6 +119,10 @@ export class S3Store implements LakeStore {
     await this.local.forget(location)
   }
 
+  async abandonUploads(place: string, beforeMs: number): Promise<void> {
+    await this.#objects.abandonUploads(this.#key(`${place}/`), beforeMs)
+  }
+
   async makeNamespace(): Promise<void> {}
 
   makeTable(location: string): Promise<void> {

@@ -84,8 +84,8 @@ test('plan shows what would be made, then what would be changed; run does it, an
   expect((await plan(root)).steps).toEqual([...ready, expect.stringMatching(/: none$/)])
   expect(await command(['query', ...at, '--json', 'select kind, total from totals order by kind'])).toMatchObject({
     rows: [
-      ['a', '1.50'],
-      ['b', '2.00'],
+      ['a', 1.5],
+      ['b', 2],
     ],
   })
   expect((await command(['status', ...at, '--json'])).datasets[1]).toMatchObject({ lag: 0, rows: 2, quarantined: 1 })
