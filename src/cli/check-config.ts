@@ -75,7 +75,11 @@ const S3: Complete<S3Lake> = {
 
 const DIRECTORY: Complete<DirectoryLake> = { kind: { oneOf: ['directory'] }, path: 'text', catalog: CATALOG }
 
-const SPARK: Complete<SparkEngine> = { kind: { oneOf: ['spark'] }, url: 'text', catalog: 'text' }
+const SPARK: Complete<SparkEngine> = {
+  kind: { oneOf: ['spark'] },
+  url: 'text',
+  catalog: { anyOf: ['text', { options: { uri: 'text', token: 'text' }, required: ['uri'] }] },
+}
 
 const POSTGRES: Complete<PostgresState> = { kind: { oneOf: ['postgres'] }, url: 'text', schema: 'text' }
 

@@ -21,6 +21,8 @@ export interface S3StoreOptions {
   readonly cacheDirectory: string
   /** Another catalog takes the commits: the bucket need not refuse to overwrite. */
   readonly commitsElsewhere?: boolean
+  /** Nothing will be written: whether the bucket can hold a lake is not tried out. */
+  readonly looking?: boolean
   /** How long the store may be away, and how long one try may go without progress; see S3Effects. */
   readonly patienceMs?: number
   readonly requestMs?: number
@@ -53,13 +55,13 @@ export class S3Store implements LakeStore {
   }
 
   /** Checks that the bucket can hold a lake. Errors: `invalid` / `no-conditional-writes`, and those of S3Objects. */
-  static async open({ config, cacheDirectory, commitsElsewhere, ...effects }: S3StoreOptions): Promise<S3Store> {
+  static async open({ config, cacheDirectory, commitsElsewhere, looking, ...effects }: S3StoreOptions): Promise<S3Store> {
     const { bucket, prefix = '' } = config
     const base = prefix === '' ? '' : `${prefix.replaceAll(/^\/+|\/+$/g, '')}/`
     const random = (): number => effects.random(1)[0]! / 256
     const s3Effects: S3Effects = { ...effects, random }
     const objects = await S3Objects.open(config, s3Effects)
-    if (commitsElsewhere === true) await objects.checkBucket()
+    if (commitsElsewhere || looking) await objects.checkBucket()
     else await checkConditionalWrites(objects, `${base}.probe-${Buffer.from(effects.random(16)).toString('hex')}`)
     const key = (location: string): string => keyOf(location, bucket)
     const remote = {
@@ -124,6 +126,10 @@ export class S3Store implements LakeStore {
     this.#written.delete(location)
     await this.#objects.remove(this.#key(location))
     await this.local.forget(location)
+  }
+
+  async abandonUploads(place: string, beforeMs: number): Promise<void> {
+    await this.#objects.abandonUploads(this.#key(`${place}/`), beforeMs)
   }
 
   async makeNamespace(): Promise<void> {}

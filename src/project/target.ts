@@ -98,8 +98,11 @@ export interface SparkEngine {
   kind: 'spark'
   /** `sc://host:15002`, with options as Spark's clients take them: `sc://host:443/;use_ssl=true;token=…`. */
   url: string
-  /** Where Spark reaches this project's Iceberg REST catalog: `http://host:4400/iceberg`. Default: the server's own address. */
-  catalog?: string
+  /**
+   * Where Spark reaches this project's Iceberg REST catalog: `http://host:4400/iceberg`, with the token of the server where it has one. Not needed for a
+   * lake in a directory, which Spark may read itself.
+   */
+  catalog?: string | { uri: string; token?: string }
 }
 
 /** PostgreSQL 14 or newer. */

@@ -4,6 +4,7 @@ import { type CompactionGroup, planCompaction } from '../lake/compact.ts'
 import { expireSnapshots } from '../lake/expire.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import { removeOrphans } from '../lake/orphans.ts'
+import { writingSince } from '../lake/scratch.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { PartitionLog } from '../log/log.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
@@ -55,18 +56,31 @@ export async function maintain(runtime: Runtime, options: MaintainOptions): Prom
       // Beside a replay or a refresh, each would take away the files the other works on.
       const { files, into } = await keeper.rewriting(() => compact(runtime, table, options))
       const expired = await expireSnapshots(table, retentionOf(runtime, table))
-      const orphans = options.orphanAgeMs === undefined ? [] : await removeOrphans(table, options.orphanAgeMs)
+      const orphans = await keeper.rewriting(() => withoutOrphans(runtime, table, options))
       reports.push({
         table: `${table.id.namespace}.${table.id.name}`,
         compacted: files,
         into,
         expiredSnapshots: expired.snapshots,
-        deletedFiles: expired.files + orphans.length,
+        deletedFiles: expired.files + orphans,
         mergedSegments: table === runner?.table ? await maintainLog(runner.log.partitions, runner.stream.retention) : 0,
       })
     }
   }
   return reports
+}
+
+/**
+ * A step may take longer than orphans are spared. Its own process does not come here meanwhile; of one that lost the table to us, or whose engine goes on
+ * writing, the scratch tables tell.
+ */
+async function withoutOrphans(
+  { warehouse: { lake } }: Runtime,
+  table: LakeTable,
+  { orphanAgeMs }: MaintainOptions,
+): Promise<number> {
+  if (orphanAgeMs === undefined) return 0
+  return (await removeOrphans(table, orphanAgeMs, await writingSince(lake, table))).length
 }
 
 async function maintainLog(partitions: readonly PartitionLog[], retention: string | undefined): Promise<number> {

@@ -92,8 +92,8 @@ export class StreamCommits {
     this.#committed = this.#read(lineOfRef(options.table, this.#ref))
   }
 
+  /** Changes nothing. */
   static async open(options: StreamCommitsOptions): Promise<StreamCommits> {
-    if (!options.audited) await publishHeldBack(options.table)
     return new StreamCommits(options, await options.openQuarantine(false))
   }
 
@@ -130,7 +130,11 @@ export class StreamCommits {
    * them before can commit nothing to them from now on. Errors: `conflict`/`fenced` when one was taken with a greater epoch.
    */
   async take(partitions: ReadonlyMap<number, number | undefined>): Promise<void> {
-    const { table } = this.#options
+    // Whose they are says whether a replay has ended: that of others goes on.
+    if (partitions.size === 0) return
+    const { table, audited } = this.#options
+    await table.refresh()
+    if (!audited) await publishHeldBack(table)
     await this.refresh()
     if (!isTold(this.#committed, partitions)) {
       const snapshot = await table.commit({

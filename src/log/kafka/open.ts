@@ -14,7 +14,7 @@ import { RegistryValues } from './registry/values.ts'
 import type { RequestStore } from './requests.ts'
 import { MemoryRequests } from './requests.ts'
 import type { TopicPlan, TopicSpec } from './topic.ts'
-import { checkTopic, ensureTopic } from './topic.ts'
+import { checkTopic, ensureTopic, presentTopic } from './topic.ts'
 
 export interface KafkaTopicOptions {
   readonly config: KafkaConfig
@@ -35,6 +35,8 @@ export interface KafkaLogOptions extends KafkaTopicOptions {
   readonly key?: readonly string[]
   /** Whether the stream has sources whose marks must be known: then all headers are read when it is opened. */
   readonly marks?: boolean
+  /** Only looks: the topic must be there, and is neither made nor changed. */
+  readonly looking?: boolean
   /** Idempotency keys that must outlive this process, or be known to others. Default: in memory. */
   readonly requests?: RequestStore
   /** Called when a partition's end has moved because records came. Without it, nothing is fetched before it is taken. */
@@ -60,6 +62,27 @@ export async function planKafkaTopic(options: KafkaTopicOptions): Promise<TopicP
 }
 
 /**
+ * The records that each partition of a stream's topic holds, from the first offset to the one after the last; none where the topic is yet to
+ * be made. Changes nothing. Errors: as `openKafkaLog`.
+ */
+export async function kafkaExtents(options: KafkaTopicOptions): Promise<{ from: number; to: number }[]> {
+  const limits = { ...defaultKafkaLimits, ...options.limits }
+  const cluster = await KafkaCluster.connect(options.config, options.clock, limits.requestMs)
+  try {
+    const topic = topicOf(options)
+    const found = (await cluster.metadata(topic)) ?? []
+    return await Promise.all(
+      found.map(async ({ partition }) => {
+        const { start, end } = await offsetsOf(cluster, { topic, partition })
+        return { from: start, to: end }
+      }),
+    )
+  } finally {
+    await cluster.close()
+  }
+}
+
+/**
  * Opens a stream's log on Kafka; makes its topic when it is missing (docs/kafka.md).
  *
  * Errors: `invalid`/`driver-missing`, `bad-brokers`, `kafka-tls`, `kafka-too-old`, `topic-missing`, `topic-partitions`,
@@ -76,7 +99,7 @@ export async function openKafkaLog(options: KafkaLogOptions): Promise<StreamLog>
   }
   try {
     const codec = await codecFor(options, cluster, limits)
-    const plan = await ensureTopic(cluster, specOf(options, limits))
+    const plan = await (options.looking ? presentTopic : ensureTopic)(cluster, specOf(options, limits))
     await options.disk.removeTree(options.directory)
     const numbers = Array.from({ length: options.partitions }, (_, partition) => partition)
     const opened = await Promise.all(
