@@ -15,6 +15,7 @@ import { FunctionPool } from './function-pool.ts'
 import type { Gates } from './gates.ts'
 import { Lanes } from './lanes.ts'
 import { hasAudits, isAudited } from './audits.ts'
+import type { RunHistory } from './run-history.ts'
 import type { Scheduler } from './scheduler.ts'
 import { StreamRunner } from './stream-runner.ts'
 import { TableRunner } from './table-runner.ts'
@@ -39,6 +40,7 @@ export interface Workshop {
   /** A directory for files that live no longer than the process. */
   readonly temporary: string
   readonly idlePartitions: IdlePartitions
+  readonly history: RunHistory
   lakeTable(name: string): LakeTable
 }
 
@@ -135,6 +137,7 @@ export async function openTableRunner(shop: Workshop, table: Table): Promise<Tab
     lakeTableOf: ({ name }) => shop.lakeTable(name),
     ...(transform ? { transform } : {}),
     idlePartitions: shop.idlePartitions,
+    noted: (work) => shop.history.refresh(table.name, work),
   })
 }
 

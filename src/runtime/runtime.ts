@@ -32,6 +32,7 @@ import { type Ownership, type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
 import type { AuditResult, Counts } from './record.ts'
 import { ALL_ROLES, type Role } from './role.ts'
+import { MemoryRuns, RunHistory } from './run-history.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
 import { StreamLogs } from './stream-logs.ts'
@@ -104,6 +105,8 @@ export class Runtime {
   readonly handlers: Handlers
   /** Files of sources on their way into streams. */
   readonly loads: Loads
+  /** What ran, and how it ended. */
+  readonly history: RunHistory
   /** Results of checks that are not in a snapshot: of streams, and of time passing. */
   readonly audits = new Map<string, readonly AuditResult[]>()
   /** Why the last housekeeping failed, if it did. */
@@ -130,6 +133,7 @@ export class Runtime {
     this.engine = this.#parts.engine ?? duckdbEngine(database)
     this.warehouse = new Warehouse(this.#parts.lake)
     this.scheduler = this.#newScheduler()
+    this.history = new RunHistory({ store: this.#parts.state?.runs ?? new MemoryRuns(clock), run: options.run })
     const lakeTable = (name: string) => this.lakeTable(name)
     this.#shop = {
       project,
@@ -142,6 +146,7 @@ export class Runtime {
       warehouse: this.warehouse,
       engine: this.engine,
       scheduler: this.scheduler,
+      history: this.history,
       gates: new Gates(
         () => this.warehouse.lake.local.hold(),
         (dataset, hold) => this.publishedSql(dataset, hold),
@@ -531,6 +536,11 @@ export class Runtime {
     return counts
   }
 
+  /** Removes what is over from the state that processes share. */
+  async tidy(): Promise<void> {
+    await this.#parts.state?.tidy(RETENTION)
+  }
+
   #die(error: MillraceError): void {
     if (this.#dying) return
     this.#dying = true
@@ -555,6 +565,7 @@ export class Runtime {
     const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
     await this.scheduler.stop()
     await handlers
+    await this.history.idle()
     const [closed] = await Promise.allSettled([this.#logs.close()])
     await Promise.all([this.#shop.lanes.close(), this.#shop.functions.close()])
     await this.database.close()
@@ -563,6 +574,10 @@ export class Runtime {
     if (failed) throw failed.reason
   }
 }
+
+const DAY_MS = 86_400_000
+/** Requests are known as long as logs know them: for a day. */
+const RETENTION = { requestsMs: DAY_MS, runsMs: 30 * DAY_MS } as const
 
 /** How long the lanes may take to end once the process has to. */
 const ENDING_MS = 5_000
