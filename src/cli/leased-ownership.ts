@@ -123,6 +123,10 @@ export class LeasedOwnership implements Ownership {
     return keeper
   }
 
+  get trouble(): MillraceError | undefined {
+    return this.#keepers.map(({ trouble }) => trouble).find((error) => error !== undefined)
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#keepers.map((keeper) => keeper.stop()))
   }

@@ -3,9 +3,12 @@ import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import { s3Files } from '../engine/spark/catalog.ts'
+import { DiskStore } from '../lake/disk-store.ts'
 import { Lake } from '../lake/lake.ts'
 import { readOrigin } from '../lake/origin.ts'
+import { RemoteCatalog } from '../lake/remote/catalog.ts'
 import { S3Store } from '../lake/s3-store.ts'
+import type { LakeStore } from '../lake/store.ts'
 import { type KafkaTopicOptions, kafkaExtents, openKafkaLog } from '../log/kafka/open.ts'
 import type { RequestStore } from '../log/kafka/requests.ts'
 import type { Stream } from '../project/stream.ts'
@@ -133,21 +136,34 @@ async function checkCarried(lake: Lake, { target }: Home): Promise<void> {
 }
 
 async function openLake(
+  options: OpenPartsOptions,
+  target: S3Lake | DirectoryLake,
+  effects: Pick<Effects, 'disk' | 'clock'>,
+): Promise<Lake> {
+  const { catalog } = target
+  const { clock } = effects
+  const store = await openStore(options, target, effects)
+  if (catalog === undefined) return new Lake({ store, clock })
+  const { kind: _kind, ...config } = catalog
+  return new Lake({ store, clock, catalog: await RemoteCatalog.open(config, store, { clock, random: randomBytes }) })
+}
+
+async function openStore(
   { project, home, temporary = home.data, looking = false }: OpenPartsOptions,
   target: S3Lake | DirectoryLake,
-  { disk, clock }: Effects,
-): Promise<Lake> {
-  if (target.kind === 'directory') return new Lake({ root: target.path, disk, clock })
-  const { kind: _kind, ...config } = target
-  const store = await S3Store.open({
+  { disk, clock }: Pick<Effects, 'disk' | 'clock'>,
+): Promise<LakeStore> {
+  if (target.kind === 'directory') return new DiskStore(disk, target.path, () => randomBytes(16).toString('hex'))
+  const { kind: _kind, catalog, ...config } = target
+  return S3Store.open({
     config: { prefix: project.name, ...config },
     cacheDirectory: join(temporary, 'cache'),
     looking,
     disk,
     clock,
     random: randomBytes,
+    commitsElsewhere: catalog !== undefined,
   })
-  return new Lake({ store, clock })
 }
 
 /** A stream's log is a topic; what is being processed of it lies in a directory of this process for a while. */
@@ -202,10 +218,16 @@ function sparkFiles(
   root: string,
 ): Pick<SparkEngineOptions, 'catalog' | 'files'> {
   const s3 = lake?.kind === 's3' ? lake : undefined
-  if (catalog === undefined && s3) {
-    throw new MillraceError('invalid', 'no-catalog', 'Spark has no way to the lake on S3: engine.catalog is not set.', {
-      hint: "Say where Spark reaches a Millrace process with the role serve: engine: { kind: 'spark', url: …, catalog: 'http://host:4400/iceberg' }.",
-    })
+  if (catalog === undefined && (s3 || lake?.catalog)) {
+    const where = s3 ? 'on S3' : 'of another catalog'
+    throw new MillraceError(
+      'invalid',
+      'no-catalog',
+      `Spark has no way to the lake ${where}: engine.catalog is not set.`,
+      {
+        hint: "Say where Spark reaches a Millrace process with the role serve: engine: { kind: 'spark', url: …, catalog: 'http://host:4400/iceberg' }.",
+      },
+    )
   }
   if (catalog === undefined) return { catalog: { directory: root } }
   return {

@@ -37,7 +37,7 @@ export class RuntimePlatform implements Platform {
   }
 
   notReady(): string | undefined {
-    return this.waitingFor
+    return this.waitingFor ?? this.#runtime.trouble
   }
 
   append(stream: string, batch: IncomingBatch): Promise<{ received: number; repeated: boolean }> {

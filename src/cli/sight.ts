@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import type { MillraceError } from '../base/errors.ts'
 import { Lake } from '../lake/lake.ts'
 import type { Project } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
@@ -55,7 +54,7 @@ export async function lookAt(
   // Not for embedded parts: they stay where they are.
   const own = await ownDirectory(home)
   try {
-    const looking = { looking: true, temporary: own.path, member: '', onError: (_: MillraceError) => undefined }
+    const looking = { looking: true, temporary: own.path, member: '', onError: () => undefined }
     // What computes is not asked.
     const { engine: _engine, ...stores } = target
     const parts = await openParts({ project, target: stores, home, ...looking }, effects)

@@ -1,5 +1,6 @@
 import type { Dataset } from '../project/dataset.ts'
 import { type Project, checkInputsOf, inputsOf } from '../project/project.ts'
+import { sharedStream } from '../runtime/reach.ts'
 import type { Touched } from '../runtime/runtime.ts'
 import type { InputOf, Verb } from './control.ts'
 
@@ -28,8 +29,13 @@ function from(project: Project, name: string): Touched {
   const reached = new Set<Dataset>([project.dataset(name)])
   for (const dataset of project.order)
     if ([...inputsOf(dataset), ...checkInputsOf(dataset)].some((input) => reached.has(input))) reached.add(dataset)
-  const streams = [...reached].filter(({ kind }) => kind === 'stream').map(({ name: own }) => [own, 'whole'] as const)
-  return { streams: new Map(streams), tables: tablesOf([...reached]), handlers: false }
+  // What workers share of a table is divided as the partitions of its stream are.
+  const streams = [...reached].flatMap((dataset) => sharedStream(dataset) ?? [])
+  return {
+    streams: new Map(streams.map(({ name: own }) => [own, 'whole'])),
+    tables: tablesOf([...reached]),
+    handlers: false,
+  }
 }
 
 function streamsOf({ order }: Project, share: 'whole' | 'house'): Touched['streams'] {

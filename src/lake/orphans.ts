@@ -2,7 +2,6 @@ import { MillraceError } from '../base/errors.ts'
 import { formatMs } from '../base/duration.ts'
 import { normalLocation } from './location.ts'
 import { dataPaths, manifestsOf } from './reachable.ts'
-import { keptVersions } from './table.ts'
 import type { LakeTable } from './table.ts'
 
 /** No commit takes this long between writing a file and referring to it. */
@@ -45,12 +44,7 @@ export async function removeOrphans(
   const lists = await manifestsOf(manifests, snapshots)
   const needed = new Set([...snapshots.map((snapshot) => normalLocation(snapshot['manifest-list'])), ...lists.keys()])
   for await (const path of dataPaths(manifests, lists.values(), view, 'live')) needed.add(path)
-  const kept = keptVersions(view.metadata) ?? view.version
-  const isVersion = (path: string): boolean => {
-    const version = /\/v(\d+)\.metadata\.json$/.exec(path)?.[1]
-    return path.endsWith('/version-hint.text') || (version !== undefined && Number(version) >= view.version - kept)
-  }
-  const orphans = old.filter((path) => !needed.has(path) && !isVersion(path))
+  const orphans = old.filter((path) => !needed.has(path) && !table.ownsFile(path))
   for (const path of orphans) await store.remove(path)
   return orphans
 }

@@ -12,6 +12,8 @@ export interface Divided {
   /** Of the streams' partitions, those it is about; all unless told. */
   isTouched?(runner: StreamRunner, partition: number): boolean
   takePartition(runner: StreamRunner, partition: number, epoch: number): Promise<void>
+  givePartition(runner: StreamRunner, partition: number): Promise<void>
+  losePartition(runner: StreamRunner, partition: number): void
   takeTable(table: Table): Promise<void>
   giveTable(table: Table): Promise<void>
   loseTable(table: Table): void
@@ -60,9 +62,10 @@ function tablesAndHandlersOf(work: Divided): Share {
   return { role: 'schedule', items: [...tables.keys(), ...handlers.keys()], duties }
 }
 
-function partitionsOf({ streams, takePartition, isTouched = () => true }: Divided): Share {
+function partitionsOf(work: Divided): Share {
+  const { isTouched = () => true } = work
   const partitions = new Map<string, { runner: StreamRunner; partition: number }>(
-    streams.flatMap((runner) =>
+    work.streams.flatMap((runner) =>
       runner.log.partitions
         .filter(({ partition }) => isTouched(runner, partition))
         .map(({ partition }) => [`${runner.stream.name}/${partition}`, { runner, partition }] as const),
@@ -71,16 +74,15 @@ function partitionsOf({ streams, takePartition, isTouched = () => true }: Divide
   const duties: Duties = {
     take(item, epoch) {
       const { runner, partition } = partitions.get(item)!
-      return takePartition(runner, partition, epoch)
+      return work.takePartition(runner, partition, epoch)
     },
     give(item) {
       const { runner, partition } = partitions.get(item)!
-      // A replay under way needs all partitions to its end, and whoever compacts takes files away.
-      return runner.rewriting(() => runner.disown(partition))
+      return work.givePartition(runner, partition)
     },
     lose(item) {
       const { runner, partition } = partitions.get(item)!
-      runner.lose(partition)
+      work.losePartition(runner, partition)
     },
   }
   return { role: 'process', items: [...partitions.keys()], duties }

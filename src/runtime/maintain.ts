@@ -12,7 +12,7 @@ import { settledFiles } from './quarantine-recovery.ts'
 import { carriedSummary } from './record.ts'
 import { neededBy } from './handlers.ts'
 import type { Runtime } from './runtime.ts'
-import { CANDIDATE, LAYERS, newestStep } from './warehouse.ts'
+import { CANDIDATE, newestStep } from './warehouse.ts'
 
 export interface MaintainOptions {
   /** Files are brought together only where at least so many are small. */
@@ -45,9 +45,10 @@ export async function maintain(runtime: Runtime, options: MaintainOptions): Prom
   const reports: MaintainReport[] = []
   for (const dataset of runtime.project.order) {
     const runner = runtime.streams.get(dataset.name)
-    const keeper = runner ?? runtime.tables.get(dataset.name)
+    const refreshed = runtime.tables.get(dataset.name)
+    const keeper = runner ?? refreshed
     // Of processes that share a stream, one keeps its house.
-    if (!keeper || runner?.owned.includes(0) === false) continue
+    if (!keeper || (runner ?? refreshed?.shares)?.owned.includes(0) === false) continue
     const { quarantine } = keeper
     const tables = [runtime.lakeTable(dataset.name), ...(quarantine ? [quarantine] : [])]
     for (const table of tables) {
@@ -135,13 +136,14 @@ async function compact(
   return { files, into }
 }
 
-/** Files that may be brought together: what a stream refused stays by itself until its rows are committed. */
+/** Files that may be brought together: what was refused of a partition stays by itself until its rows are committed. */
 async function settled(runtime: Runtime, table: LakeTable, files: DataFile[]): Promise<DataFile[]> {
-  const stream = runtime.streams.get(table.id.name)
-  if (!stream || table.id.namespace !== LAYERS.quarantine) return files
+  const rows = runtime.lakeTable(table.id.name)
+  if (table === rows) return files
   // After the files were listed: what is ahead of this is not among them, or is told.
-  await stream.table.refresh()
-  return settledFiles(table, files, newestStep(stream.table)?.record.offsets ?? [])
+  await rows.refresh()
+  const offsets = newestStep(rows)?.record.offsets
+  return offsets ? settledFiles(table, files, offsets) : files
 }
 
 /** What is published, unless another snapshot awaits its audit: that one rests on the files that compaction would take away. */

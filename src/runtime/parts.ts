@@ -30,6 +30,8 @@ export interface Parts {
 export interface Ownership {
   /** From now on takes a share of the items, which are the same for all processes of the role, and gives up what others shall have. */
   start(role: Role, items: readonly string[], duties: Duties): void
+  /** Why no work can be divided at present, if so: what this process had is lost to it until it can. */
+  readonly trouble: MillraceError | undefined
   /**
    * Takes all of the items from whoever has them, until `stop`. Resolves when the last has been taken up. Errors: `unavailable`/`held-elsewhere`
    * when another process keeps one for too long.

@@ -31,6 +31,7 @@ import { type Workshop, backlogBytes, openStreamRunner, openTableRunner, openThr
 import { type Ownership, type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
 import type { AuditResult, Counts } from './record.ts'
+import { sharedStream } from './reach.ts'
 import { ALL_ROLES, type Role } from './role.ts'
 import { MemoryRuns, RunHistory } from './run-history.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
@@ -167,7 +168,12 @@ export class Runtime {
       idleMs: (name) => this.#idleMs(name),
       isOwn: ({ name }) => this.#isAlone(name),
       load: (dataset) => this.#followed(dataset),
-      onMoved: ({ name }, table) => this.#logs.checkpoint(name, table),
+      onMoved: (dataset, table) => {
+        this.#logs.checkpoint(dataset.name, table)
+        // Whether rows came or not; and where others made them anew, this process's partitions go on from there.
+        for (const table of this.#sharedTables())
+          if (table === dataset || table.transform!.input === dataset) this.scheduler.due(table)
+      },
       onPublished: (dataset) => this.scheduler.published(dataset),
     })
     this.changes = new ChangeFeed({ database, disk, temporary, tableOf: lakeTable })
@@ -234,9 +240,9 @@ export class Runtime {
     await Promise.all(this.project.order.map((dataset) => this.#openLog(dataset)))
     const { ownership } = this.#parts
     const { looking = false } = this.options
-    await Promise.all(
-      this.#ownStreams().map((stream) => this.#openStream(stream, ownership || looking ? [] : undefined)),
-    )
+    const none = ownership || looking ? [] : undefined
+    await Promise.all(this.#ownStreams().map((stream) => this.#openStream(stream, none)))
+    await Promise.all(this.#sharedTables().map((table) => this.#openShared(table, none)))
     if (ownership) return
     await Promise.all(this.#ownTables().map((table) => this.#takeTable(table)))
     if (looking) return
@@ -263,9 +269,18 @@ export class Runtime {
     return this.roles.has('process') ? this.project.order.filter((dataset) => dataset.kind === 'stream') : []
   }
 
-  /** Tables that it may refresh. */
+  /** Tables that it may refresh, each alone. */
   #ownTables(): Table[] {
-    return this.roles.has('schedule') ? this.project.order.filter((dataset) => dataset.kind === 'table') : []
+    return this.roles.has('schedule') ? this.#allTables().filter((table) => !sharedStream(table)) : []
+  }
+
+  /** Tables that it may work on beside others. */
+  #sharedTables(): Table[] {
+    return this.roles.has('process') ? this.#allTables().filter((table) => sharedStream(table)) : []
+  }
+
+  #allTables(): Table[] {
+    return this.project.order.filter((dataset) => dataset.kind === 'table')
   }
 
   /** Handlers that it may call. */
@@ -276,7 +291,56 @@ export class Runtime {
   /** Opens the runner of a stream, with all partitions unless told. */
   async #openStream(stream: Stream, owned: readonly number[] | undefined): Promise<void> {
     const log = this.#logs.get(stream.name)!
-    this.streams.set(stream.name, await openStreamRunner(this.#shop, stream, log, owned))
+    const onFailed = (error: MillraceError) => this.#onStreamFailed(error)
+    this.streams.set(stream.name, await openStreamRunner(this.#shop, stream, log, { owned, onFailed }))
+  }
+
+  /**
+   * Where others can go on with what this process does, it ends rather than keep it from them: when its disk fails it, and when none
+   * of its streams will go on and it is of no other use.
+   */
+  #onStreamFailed(error: MillraceError): void {
+    if (!this.#parts.ownership) return
+    const isUseful =
+      this.roles.has('ingest') || this.roles.has('serve') || !this.#allStreams(({ hasEnded }) => hasEnded)
+    if (DISK_ERRORS.has(error.code) || !isUseful) this.#die(error)
+  }
+
+  #allStreams(has: (runner: StreamRunner) => boolean): boolean {
+    return this.streams.size > 0 && [...this.streams.values()].every(has)
+  }
+
+  /** What keeps this process from all of its work, if anything does. */
+  get trouble(): string | undefined {
+    if (this.#allStreams(({ failure }) => failure !== undefined)) {
+      const [{ stream, failure }] = [...this.streams.values()] as [StreamRunner]
+      return `all its streams have stopped; stream '${stream.name}': ${failure!.message}`
+    }
+    return this.#unshared
+  }
+
+  /** Why this process cannot do its part of the work on a dataset, if so: records do not come, or nobody says whose they are. */
+  waitsFor({ kind, name }: Dataset): string | undefined {
+    const waiting = kind === 'stream' ? this.#logs.waitingFor(name) : undefined
+    if (waiting !== undefined) return waiting
+    return this.roles.has(kind === 'stream' ? 'process' : 'schedule') ? this.#unshared : undefined
+  }
+
+  get #unshared(): string | undefined {
+    const error = this.#parts.ownership?.trouble
+    return error && `it cannot be told which work is this process's; ${error.message}`
+  }
+
+  /** Opens the runner of a table that others may work on too, with all partitions unless told. */
+  async #openShared(table: Table, owned: readonly number[] | undefined): Promise<void> {
+    this.tables.set(table.name, await openTableRunner(this.#shop, table, owned))
+  }
+
+  /** What functions make of a stream, each table after the one it reads. */
+  #sharing({ name }: Stream): TableRunner[] {
+    return this.#sharedTables().flatMap((table) =>
+      sharedStream(table)!.name === name ? (this.tables.get(table.name) ?? []) : [],
+    )
   }
 
   /** Becomes the one that refreshes a table. */
@@ -295,8 +359,25 @@ export class Runtime {
   async #takePartition(runner: StreamRunner, partition: number, epoch: number): Promise<void> {
     await runner.table.refresh()
     await runner.own(partition, epoch)
+    for (const table of this.#sharing(runner.stream)) {
+      await table.takePartition(partition, epoch)
+      this.scheduler.due(table.table)
+    }
     if (partition === 0 && this.#running) this.#watchFiles(runner)
     if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
+  }
+
+  async #givePartition(runner: StreamRunner, partition: number): Promise<void> {
+    await Promise.all([
+      // A replay under way needs all partitions to its end, and whoever compacts takes files away.
+      runner.rewriting(() => runner.disown(partition)),
+      ...this.#sharing(runner.stream).map((table) => table.givePartition(partition)),
+    ])
+  }
+
+  #losePartition(runner: StreamRunner, partition: number): void {
+    runner.lose(partition)
+    for (const { shares } of this.#sharing(runner.stream)) shares!.lose(partition)
   }
 
   #startStream(runner: StreamRunner): void {
@@ -312,7 +393,9 @@ export class Runtime {
   /** Whether nobody else commits to a dataset. */
   #isAlone(name: string): boolean {
     const runner = this.streams.get(name)
-    return this.tables.has(name) || (runner !== undefined && runner.owned.length === runner.stream.partitions)
+    if (runner) return runner.owned.length === runner.stream.partitions
+    const table = this.tables.get(name)
+    return table !== undefined && table.shares?.isAlone !== false
   }
 
   /** The table of a dataset that others commit to. */
@@ -411,8 +494,10 @@ export class Runtime {
   }
 
   /** How what processes divide is taken up and left. */
-  readonly #duties: Pick<Divided, `${'take' | 'give'}${'Table' | 'Handler'}` | 'takePartition' | 'loseTable'> = {
+  readonly #duties: Omit<Divided, 'streams' | 'tables' | 'handlers' | 'isTouched'> = {
     takePartition: (runner, partition, epoch) => this.#takePartition(runner, partition, epoch),
+    givePartition: (runner, partition) => this.#givePartition(runner, partition),
+    losePartition: (runner, partition) => this.#losePartition(runner, partition),
     takeTable: (table) => this.#takeTable(table),
     giveTable: (table) => this.#giveTable(table),
     loseTable: ({ name }) => void this.tables.delete(name),
@@ -578,6 +663,9 @@ export class Runtime {
 const DAY_MS = 86_400_000
 /** Requests are known as long as logs know them: for a day. */
 const RETENTION = { requestsMs: DAY_MS, runsMs: 30 * DAY_MS } as const
+
+/** Of writing files on this machine. */
+const DISK_ERRORS: ReadonlySet<string> = new Set(['disk-full', 'io-error'])
 
 /** How long the lanes may take to end once the process has to. */
 const ENDING_MS = 5_000

@@ -104,6 +104,7 @@ export class SparkEngine implements Engine {
 
 class SparkStep implements EngineStep {
   readonly dialect = SPARK
+  readonly subqueryRows = 1_000_000
   readonly #session: SparkSession
   readonly #lake: Lake
   readonly #scratch: LakeTable[] = []

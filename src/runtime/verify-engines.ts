@@ -95,6 +95,7 @@ function sampled(engine: Engine): Engine {
       engine.step((step) =>
         work({
           dialect: step.dialect,
+          subqueryRows: step.subqueryRows,
           relation: (table, files, fileColumn) => step.relation(table, sampleOf(files), fileColumn),
           rows: (sql) => step.rows(sql),
           describe: (sql) => step.describe(sql),

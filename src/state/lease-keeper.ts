@@ -86,6 +86,11 @@ export class LeaseKeeper {
     return kept && kept.phase !== 'left' && this.#options.clock.monotonic() < kept.untilMs ? kept.lease : undefined
   }
 
+  /** Why the state did not answer when it was last asked, if it did not: leases run out until it does. */
+  get trouble(): MillraceError | undefined {
+    return this.#error
+  }
+
   start(): void {
     this.#running ??= Promise.all([this.#keep(), this.#watch()])
   }
