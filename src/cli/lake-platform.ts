@@ -12,9 +12,10 @@ import type { Stream } from '../project/stream.ts'
 import type { StepState } from '../runtime/scheduler.ts'
 import { type Observed, datasetDetail, datasetStatuses } from '../runtime/status.ts'
 import { LAYERS, newestStep } from '../runtime/warehouse.ts'
-import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/status.ts'
+import type { DatasetDetail, DatasetStatus, HandlerStatus, RunStatus, RunsQuestion } from '../project/status.ts'
 import type { Platform, Relation } from '../serving/platform.ts'
 import type { Clock } from '../base/clock.ts'
+import { runStatus } from './run-status.ts'
 import type { Sight } from './sight.ts'
 import { ProjectProblems } from './report-error.ts'
 import { absentTable, publishedRelation, quarantineRelation, quarantinedStream, relationNames } from './platform.ts'
@@ -108,6 +109,11 @@ export class LakePlatform implements Platform {
 
   quarantine(name: string): Promise<Relation> {
     return quarantineRelation(name, this.#quarantines.get(this.#project.dataset(name).name), this.#local)
+  }
+
+  /** As kept by those that run; what a project without such a place has run is known to its process only. */
+  async runs(question: RunsQuestion): Promise<RunStatus[]> {
+    return ((await this.#sight.runs?.list(question)) ?? []).map(runStatus)
   }
 
   async #observe(): Promise<Observed> {

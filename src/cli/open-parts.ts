@@ -12,7 +12,14 @@ import type { LakeStore } from '../lake/store.ts'
 import { type KafkaTopicOptions, kafkaExtents, openKafkaLog } from '../log/kafka/open.ts'
 import type { RequestStore } from '../log/kafka/requests.ts'
 import type { Stream } from '../project/stream.ts'
-import type { DirectoryLake, KafkaLog, PostgresState, S3Lake, SparkEngine as SparkTarget, Target } from '../project/target.ts'
+import type {
+  DirectoryLake,
+  KafkaLog,
+  PostgresState,
+  S3Lake,
+  SparkEngine as SparkTarget,
+  Target,
+} from '../project/target.ts'
 import type { Project } from '../project/project.ts'
 import { type Parts, embeddedParts } from '../runtime/parts.ts'
 import { SparkEngine, type SparkEngineOptions } from '../runtime/spark-engine.ts'

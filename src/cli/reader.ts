@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { assert } from '../base/errors.ts'
 import type { ParameterValues } from '../engine/duckdb/bind.ts'
-import type { DatasetStatus } from '../project/status.ts'
+import type { DatasetStatus, RunStatus } from '../project/status.ts'
 import { endpointNamed, endpointParameters, endpointSql } from '../serving/endpoints.ts'
 import { servingLimits } from '../serving/limits.ts'
 import { Queries } from '../serving/queries.ts'
@@ -16,6 +16,9 @@ import { loadProject } from './load-project.ts'
 import { type Sight, openSight } from './sight.ts'
 import { type ServerClient, runningServer } from './server-client.ts'
 
+/** Runs that are told, as many as a server tells. */
+const RUNS = 100
+
 type Format = 'json' | 'csv'
 type Parameters = readonly (string | number)[] | Readonly<Record<string, string>>
 
@@ -26,6 +29,8 @@ export interface Reader {
   /** The answer of an endpoint, whose parameters are given as text: the document of `GET /v1/endpoints/{name}`, or CSV. */
   endpoint(name: string, format: Format, parameters: URLSearchParams): Promise<Buffer>
   datasets(): Promise<DatasetStatus[]>
+  /** What ran last, newest first. */
+  runs(): Promise<RunStatus[]>
   /** Where it reads from: a URL, or undefined for the lake. */
   readonly url: string | undefined
   close(): Promise<void>
@@ -64,6 +69,11 @@ class ServerReader implements Reader {
       datasets: DatasetStatus[]
     }
     return answer.datasets
+  }
+
+  async runs(): Promise<RunStatus[]> {
+    const { runs } = JSON.parse((await this.#server.ask('GET', '/v1/runs')).toString('utf8')) as { runs: RunStatus[] }
+    return runs
   }
 
   async close(): Promise<void> {}
@@ -155,6 +165,10 @@ class LakeReader implements Reader {
 
   datasets(): Promise<DatasetStatus[]> {
     return this.#platform.datasets()
+  }
+
+  runs(): Promise<RunStatus[]> {
+    return this.#platform.runs({ limit: RUNS })
   }
 
   async close(): Promise<void> {

@@ -10,11 +10,19 @@ export function targetText({ target, steps }: TargetPlan, out: Output): string {
     steps.map(({ part, what, action }) => [
       part,
       { text: what, style: 'cyan' as const },
-      { text: action === 'none' ? 'nothing' : action, style: action === 'none' ? ('dim' as const) : ('yellow' as const) },
+      {
+        text: action === 'none' ? 'nothing' : action,
+        style: action === 'none' ? ('dim' as const) : ('yellow' as const),
+      },
     ]),
     out,
   )
   const notes = steps.flatMap((step) => step.notes.map((note) => `${out.style('yellow', 'note')} ${note}`))
   const said = due === 0 ? 'all is there' : `starting does what follows, and nothing is done now`
-  return [`${out.style('bold', `target ${target}`)}: ${said}.`, '', table, ...(notes.length === 0 ? [] : ['', ...notes])].join('\n')
+  return [
+    `${out.style('bold', `target ${target}`)}: ${said}.`,
+    '',
+    table,
+    ...(notes.length === 0 ? [] : ['', ...notes]),
+  ].join('\n')
 }

@@ -31,7 +31,11 @@ function from(project: Project, name: string): Touched {
     if ([...inputsOf(dataset), ...checkInputsOf(dataset)].some((input) => reached.has(input))) reached.add(dataset)
   // What workers share of a table is divided as the partitions of its stream are.
   const streams = [...reached].flatMap((dataset) => sharedStream(dataset) ?? [])
-  return { streams: new Map(streams.map(({ name: own }) => [own, 'whole'])), tables: tablesOf([...reached]), handlers: false }
+  return {
+    streams: new Map(streams.map(({ name: own }) => [own, 'whole'])),
+    tables: tablesOf([...reached]),
+    handlers: false,
+  }
 }
 
 function streamsOf({ order }: Project, share: 'whole' | 'house'): Touched['streams'] {

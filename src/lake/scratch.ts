@@ -83,7 +83,8 @@ export async function writingSince(lake: Lake, table: LakeTable): Promise<number
   for (const id of await lake.list(SCRATCH)) {
     const { properties = {} } = (await lake.load(id))?.view.metadata ?? {}
     const since = properties[SINCE]
-    if (since !== undefined && isBelow(normalLocation(properties[DATA_PATH] ?? ''), table.location)) times.push(Number(since))
+    if (since !== undefined && isBelow(normalLocation(properties[DATA_PATH] ?? ''), table.location))
+      times.push(Number(since))
   }
   return times.length === 0 ? undefined : Math.min(...times)
 }

@@ -18,6 +18,7 @@ import type { Gates } from './gates.ts'
 import { Lanes } from './lanes.ts'
 import { hasAudits, isAudited } from './audits.ts'
 import { sharedStream } from './reach.ts'
+import type { RunHistory } from './run-history.ts'
 import type { Scheduler } from './scheduler.ts'
 import { Shares, type SharesOptions } from './shares.ts'
 import { StreamRunner } from './stream-runner.ts'
@@ -43,6 +44,7 @@ export interface Workshop {
   /** A directory for files that live no longer than the process. */
   readonly temporary: string
   readonly idlePartitions: IdlePartitions
+  readonly history: RunHistory
   lakeTable(name: string): LakeTable
 }
 
@@ -158,6 +160,7 @@ export async function openTableRunner(shop: Workshop, table: Table, owned?: read
     idlePartitions: shop.idlePartitions,
     ...(transform ? { transform } : {}),
     ...(transform && sharedStream(table) ? { shares: await openShares({ ...options, transform }, owned) } : {}),
+    noted: (work) => shop.history.refresh(table.name, work),
   })
 }
 

@@ -5,6 +5,7 @@ import { Lake } from '../lake/lake.ts'
 import { openLocalLog } from '../log/local/open.ts'
 import type { StreamLog } from '../log/log.ts'
 import type { Stream } from '../project/stream.ts'
+import type { State } from '../state/state.ts'
 import type { Disk } from '../storage/disk.ts'
 import type { Engine } from './engine.ts'
 import type { HandlerPlaces } from './handler-places.ts'
@@ -19,6 +20,8 @@ export interface Parts {
   readonly engine?: Engine
   /** Where it is kept how far handlers are; without it in the data directory. */
   readonly handlerPlaces?: HandlerPlaces
+  /** Where processes keep what ran, and what has to be tidied now and then; without it in memory, and nothing. */
+  readonly state?: Pick<State, 'runs' | 'tidy'>
   /** Which work is this process's; without it all is. */
   readonly ownership?: Ownership
 }

@@ -33,6 +33,7 @@ import { Publications } from './publications.ts'
 import type { AuditResult, Counts } from './record.ts'
 import { sharedStream } from './reach.ts'
 import { ALL_ROLES, type Role } from './role.ts'
+import { MemoryRuns, RunHistory } from './run-history.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
 import { StreamLogs } from './stream-logs.ts'
@@ -105,6 +106,8 @@ export class Runtime {
   readonly handlers: Handlers
   /** Files of sources on their way into streams. */
   readonly loads: Loads
+  /** What ran, and how it ended. */
+  readonly history: RunHistory
   /** Results of checks that are not in a snapshot: of streams, and of time passing. */
   readonly audits = new Map<string, readonly AuditResult[]>()
   /** Why the last housekeeping failed, if it did. */
@@ -131,6 +134,7 @@ export class Runtime {
     this.engine = this.#parts.engine ?? duckdbEngine(database)
     this.warehouse = new Warehouse(this.#parts.lake)
     this.scheduler = this.#newScheduler()
+    this.history = new RunHistory({ store: this.#parts.state?.runs ?? new MemoryRuns(clock), run: options.run })
     const lakeTable = (name: string) => this.lakeTable(name)
     this.#shop = {
       project,
@@ -143,6 +147,7 @@ export class Runtime {
       warehouse: this.warehouse,
       engine: this.engine,
       scheduler: this.scheduler,
+      history: this.history,
       gates: new Gates(
         () => this.warehouse.lake.local.hold(),
         (dataset, hold) => this.publishedSql(dataset, hold),
@@ -616,6 +621,11 @@ export class Runtime {
     return counts
   }
 
+  /** Removes what is over from the state that processes share. */
+  async tidy(): Promise<void> {
+    await this.#parts.state?.tidy(RETENTION)
+  }
+
   #die(error: MillraceError): void {
     if (this.#dying) return
     this.#dying = true
@@ -640,6 +650,7 @@ export class Runtime {
     const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
     await this.scheduler.stop()
     await handlers
+    await this.history.idle()
     const [closed] = await Promise.allSettled([this.#logs.close()])
     await Promise.all([this.#shop.lanes.close(), this.#shop.functions.close()])
     await this.database.close()
@@ -648,6 +659,10 @@ export class Runtime {
     if (failed) throw failed.reason
   }
 }
+
+const DAY_MS = 86_400_000
+/** Requests are known as long as logs know them: for a day. */
+const RETENTION = { requestsMs: DAY_MS, runsMs: 30 * DAY_MS } as const
 
 /** Of writing files on this machine. */
 const DISK_ERRORS: ReadonlySet<string> = new Set(['disk-full', 'io-error'])

@@ -5,7 +5,15 @@ import { SparkSession } from '../engine/spark/session.ts'
 import { shapeOf } from '../engine/spark/shape.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { Lake } from '../lake/lake.ts'
-import { adopt, keepAlive, scratchColumn, scratchInput, scratchKept, scratchOutput, sweepScratch } from '../lake/scratch.ts'
+import {
+  adopt,
+  keepAlive,
+  scratchColumn,
+  scratchInput,
+  scratchKept,
+  scratchOutput,
+  sweepScratch,
+} from '../lake/scratch.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import type { Engine, EngineStep, QueryShape, Scalar } from './engine.ts'

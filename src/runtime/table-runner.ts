@@ -41,6 +41,8 @@ export interface TableRunnerOptions {
   /** This worker's part of the work, where several may share it. */
   readonly shares?: Shares
   readonly idlePartitions: IdlePartitions
+  /** Keeps that a step begins and how it ends; not asked where there is nothing to do. */
+  readonly noted?: (work: () => Promise<RefreshResult>) => Promise<RefreshResult>
   /** The lake table of a dataset. */
   lakeTableOf(dataset: Dataset): LakeTable
 }
@@ -94,6 +96,11 @@ export class TableRunner {
 
   get lakeTable(): LakeTable {
     return this.#options.lakeTable
+  }
+
+  /** What computes its rows. */
+  get engine(): Engine {
+    return this.#options.engine
   }
 
   /** The table's quarantine, when there is one: only functions refuse rows. */
@@ -151,19 +158,22 @@ export class TableRunner {
     const base = this.#published()
     const partial = range.fromMs !== undefined || range.toMs !== undefined
     const whole = range.everything === true || !main || !base || isShared(base) || (base.code !== code && !partial)
-    return engine.step(async (step) => {
-      const change = await this.#compute(step, pins, whole ? undefined : { main, record: base }, range, watermark)
-      // A backfill of some intervals says nothing of the others: what is due stays due.
-      const record = !partial
-        ? { code, inputs, watermark, frontier: change.frontierMs }
-        : {
-            code: base?.code ?? PARTIAL,
-            inputs: base?.inputs ?? {},
-            watermark: base?.watermark,
-            frontier: base?.frontier,
-          }
-      return this.#commit(step, pins, { run: this.#options.run, ...record, checks }, main, change)
-    })
+    const { noted = (work) => work() } = this.#options
+    return noted(() =>
+      engine.step(async (step) => {
+        const change = await this.#compute(step, pins, whole ? undefined : { main, record: base }, range, watermark)
+        // A backfill of some intervals says nothing of the others: what is due stays due.
+        const record = !partial
+          ? { code, inputs, watermark, frontier: change.frontierMs }
+          : {
+              code: base?.code ?? PARTIAL,
+              inputs: base?.inputs ?? {},
+              watermark: base?.watermark,
+              frontier: base?.frontier,
+            }
+        return this.#commit(step, pins, { run: this.#options.run, ...record, checks }, main, change)
+      }),
+    )
   }
 
   /** Where event time stands for a windowed table; it never goes back. */

@@ -86,7 +86,10 @@ export class Warehouse {
       'invalid',
       'not-as-declared',
       `${dataset.kind} '${dataset.name}' ${found ? 'has other columns in the lake than are declared' : 'has no table in the lake yet'}.`,
-      { hint: 'Start the project there first: what is published follows the declarations then.', context: { dataset: dataset.name } },
+      {
+        hint: 'Start the project there first: what is published follows the declarations then.',
+        context: { dataset: dataset.name },
+      },
     )
   }
 

@@ -31,10 +31,7 @@ export async function migrate(database: StateDatabase, migrations: readonly Migr
 }
 
 /** Names of the migrations that `migrate` would apply. Changes nothing. Errors: as `migrate`. */
-export async function pendingMigrations(
-  database: StateDatabase,
-  migrations: readonly Migration[],
-): Promise<string[]> {
+export async function pendingMigrations(database: StateDatabase, migrations: readonly Migration[]): Promise<string[]> {
   const isThere = await database.isMigrated()
   const applied = isThere ? await database.queries.selectFrom('migrations').selectAll().orderBy('number').execute() : []
   check(database.name, applied, migrations)

@@ -61,9 +61,8 @@ export async function openPostgres({ url, schema = 'millrace' }: PostgresOptions
     nowMs: () => sql<number>`(extract(epoch from clock_timestamp()) * 1000)::bigint`,
     isMigrated: async () => {
       // A schema that this user may not use is told of as one that is not there: by whoever starts.
-      const found = await sql`SELECT 1 FROM pg_tables WHERE schemaname = ${schema} AND tablename = 'migrations'`.execute(
-        queries,
-      )
+      const found =
+        await sql`SELECT 1 FROM pg_tables WHERE schemaname = ${schema} AND tablename = 'migrations'`.execute(queries)
       return found.rows.length > 0
     },
     prepareMigration: async (transaction) => {

@@ -26,7 +26,7 @@ function publicInterface(index: string): string {
   return [...modules]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([path, statements]) => {
-      const names = statements.flatMap(([, list]) => list!.split(', '))
+      const names = statements.flatMap(([, list]) => list!.replace(/,$/, '').split(', '))
       return `// ${path.replace('.d.ts', '.ts')}: ${names.toSorted().join(', ')}\n${declarationsOf(path, names)}`
     })
     .join('\n')

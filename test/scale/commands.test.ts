@@ -40,6 +40,10 @@ test('reading commands see what is committed, and take no lease', async () => {
   const verified = await cluster.command(['verify', '--json'])
   expect(verified.datasets).toHaveLength(5)
   for (const dataset of verified.datasets) expect(dataset).toMatchObject({ equal: true })
+  const { runs } = await cluster.command(['status', '--runs', '--json'])
+  expect(runs.length).toBeGreaterThan(2)
+  for (const run of runs)
+    expect(run).toMatchObject({ kind: 'refresh', outcome: 'succeeded', counts: { rows: expect.any(Number) } })
   expect(await cluster.leases()).toEqual(leases)
 })
 

@@ -39,7 +39,10 @@ async function onTarget(files: Record<string, string>, target: Json = {}): Promi
   return { root: project({ ...files, 'millrace.config.ts': `export default ${config}\n` }), called }
 }
 
-async function plan(root: string, target = 'prod'): Promise<{ code: number | null; steps: string[]; problems: Json[] }> {
+async function plan(
+  root: string,
+  target = 'prod',
+): Promise<{ code: number | null; steps: string[]; problems: Json[] }> {
   const { code, stdout, stderr } = await millrace(['plan', '--project', root, '--target', target, '--json'])
   expect(stderr).toBe('')
   const { target: found, problems } = JSON.parse(stdout) as Json
@@ -53,7 +56,11 @@ async function command(args: readonly string[]): Promise<Json> {
 }
 
 test('plan shows what would be made, then what would be changed; run does it, and query sees it', async () => {
-  const record = lines({ id: '1', kind: 'a', amount: '1.50' }, { id: '2', kind: 'b', amount: '2.00' }, { id: '3', kind: 'z' })
+  const record = lines(
+    { id: '1', kind: 'a', amount: '1.50' },
+    { id: '2', kind: 'b', amount: '2.00' },
+    { id: '3', kind: 'z' },
+  )
   const { root, called } = await onTarget({ 'events.ts': events({}), 'in/one.ndjson': record })
   const at = ['--project', root, '--target', 'prod']
   const first = [
@@ -90,7 +97,10 @@ test('plan shows what would be made, then what would be changed; run does it, an
   })
   expect((await command(['status', ...at, '--json'])).datasets[1]).toMatchObject({ lag: 0, rows: 2, quarantined: 1 })
 
-  writeFileSync(join(root, 'events.ts'), events({ partitions: 3, more: ', note: t.string().nullable()', total: 'count(*)' }))
+  writeFileSync(
+    join(root, 'events.ts'),
+    events({ partitions: 3, more: ', note: t.string().nullable()', total: 'count(*)' }),
+  )
   expect((await plan(root)).steps.slice(0, 5)).toEqual([
     `topic ${called}.events: grow to 3 partitions`,
     topics[1],
@@ -135,9 +145,24 @@ test('a column that Spark computes as another type is a problem of the plan, and
   expect(problems[0].message).toMatch(/Column 'total' is double in DuckDB, but decimal\(\d+, \d+\) in Spark/)
   expect(steps.at(-1)).toMatch(/^Spark 4\.\d/)
   const data = folder()
-  const started = await millrace(['start', '--project', root, '--target', 'computed', '--data', data, '--port', '0', '--json'])
+  const started = await millrace([
+    'start',
+    '--project',
+    root,
+    '--target',
+    'computed',
+    '--data',
+    data,
+    '--port',
+    '0',
+    '--json',
+  ])
   expect(started.code).toBe(1)
   expect(JSON.parse(started.stderr).error.problems).toMatchObject([differs])
   // Nothing was made.
-  expect((await plan(root, 'computed')).steps.slice(0, 3)).toEqual(['table events: make', 'table files: make', 'table totals: make'])
+  expect((await plan(root, 'computed')).steps.slice(0, 3)).toEqual([
+    'table events: make',
+    'table files: make',
+    'table totals: make',
+  ])
 })

@@ -1,5 +1,14 @@
 import { act } from '../act.ts'
-import { JSON_OPTION, PROJECT_OPTIONS, TARGET_OPTION, WAIT_OPTION, command, duration, waitOf, wholeNumber } from '../command.ts'
+import {
+  JSON_OPTION,
+  PROJECT_OPTIONS,
+  TARGET_OPTION,
+  WAIT_OPTION,
+  command,
+  duration,
+  waitOf,
+  wholeNumber,
+} from '../command.ts'
 import type { ResultOf } from '../control.ts'
 import type { Output } from '../effects.ts'
 import { homeOf } from '../home.ts'

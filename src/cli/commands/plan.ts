@@ -29,11 +29,16 @@ Exit code 1 when there is a problem.`,
     const home = homeOf(options, effects)
     const found = await planProject(home.project, { engines: enginesOf(options.engines), target: home.target })
     // What a target needs is not loaded where there is none.
-    const target = home.target === undefined ? undefined : await (await import('../plan-target.ts')).planTarget(found.bound, home, effects)
+    const target =
+      home.target === undefined
+        ? undefined
+        : await (await import('../plan-target.ts')).planTarget(found.bound, home, effects)
     const stored = target ?? (await planStored(found.bound, await openSight(found.project, home, effects)))
     const plan = { ...found, problems: [...found.problems, ...stored.problems] }
     if (options.json) {
-      effects.out.write(`${JSON.stringify({ ...planDocument(plan), ...(target ? { target: { name: target.target, steps: target.steps } } : {}) })}\n`)
+      effects.out.write(
+        `${JSON.stringify({ ...planDocument(plan), ...(target ? { target: { name: target.target, steps: target.steps } } : {}) })}\n`,
+      )
       return plan.problems.length === 0 ? 0 : 1
     }
     if (plan.problems.length > 0) throw new ProjectProblems(home.project, plan.problems)

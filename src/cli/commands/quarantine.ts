@@ -1,6 +1,15 @@
 import { didYouMean } from '../../base/suggest.ts'
 import { act } from '../act.ts'
-import { JSON_OPTION, PROJECT_OPTIONS, TARGET_OPTION, WAIT_OPTION, command, usageError, waitOf, wholeNumber } from '../command.ts'
+import {
+  JSON_OPTION,
+  PROJECT_OPTIONS,
+  TARGET_OPTION,
+  WAIT_OPTION,
+  command,
+  usageError,
+  waitOf,
+  wholeNumber,
+} from '../command.ts'
 import type { Effects, Output } from '../effects.ts'
 import { type Home, homeOf } from '../home.ts'
 import { progressView } from '../progress.ts'

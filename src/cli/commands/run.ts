@@ -1,6 +1,15 @@
 import { formatMs } from '../../base/duration.ts'
 import { act } from '../act.ts'
-import { JSON_OPTION, PROJECT_OPTIONS, TARGET_OPTION, WAIT_OPTION, command, moment, usageError, waitOf } from '../command.ts'
+import {
+  JSON_OPTION,
+  PROJECT_OPTIONS,
+  TARGET_OPTION,
+  WAIT_OPTION,
+  command,
+  moment,
+  usageError,
+  waitOf,
+} from '../command.ts'
 import type { RunReport } from '../verbs/run.ts'
 import type { Output } from '../effects.ts'
 import { homeOf } from '../home.ts'

@@ -59,7 +59,9 @@ export async function checkTopic(cluster: KafkaCluster, spec: TopicSpec): Promis
     notes.push(`Brokers remove records of '${topic}' after ${retentionMs} ms, processed or not.`)
   const wantedMs = config.retention === undefined ? undefined : durationMs(config.retention, 'log.retention')
   if (!foreign && wantedMs !== undefined && wantedMs !== retentionMs)
-    notes.push(`'${topic}' was made with another retention than '${config.retention}': set its retention.ms to ${wantedMs}.`)
+    notes.push(
+      `'${topic}' was made with another retention than '${config.retention}': set its retention.ms to ${wantedMs}.`,
+    )
   if (!foreign && batchBytes < batchBytesMax(limits)) {
     notes.push(`'${topic}' takes at most ${batchBytes} bytes at once (max.message.bytes): larger appends are refused.`)
   }
