@@ -1,7 +1,9 @@
 import type { Handler } from '../project/handler.ts'
+import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
 import type { Ownership } from './parts.ts'
 import type { StreamRunner } from './stream-runner.ts'
+import type { TableRunner } from './table-runner.ts'
 
 /** What processes of a project divide among them, and how this one takes a part up and leaves it. */
 export interface Divided {
@@ -9,8 +11,8 @@ export interface Divided {
   readonly tables: readonly Table[]
   readonly handlers: readonly Handler[]
   takePartition(runner: StreamRunner, partition: number, epoch: number): Promise<void>
-  givePartition(runner: StreamRunner, partition: number): Promise<void>
-  losePartition(runner: StreamRunner, partition: number): void
+  /** Tables that functions make of a stream's rows: the partitions of one are those of the other. */
+  sharing(stream: Stream): readonly TableRunner[]
   takeTable(table: Table): Promise<void>
   giveTable(table: Table): Promise<void>
   loseTable(table: Table): void
@@ -55,13 +57,15 @@ function dividePartitions(ownership: Ownership, work: Divided): void {
       const { runner, partition } = partitions.get(item)!
       return work.takePartition(runner, partition, epoch)
     },
-    give(item) {
+    async give(item) {
       const { runner, partition } = partitions.get(item)!
-      return work.givePartition(runner, partition)
+      const tables = work.sharing(runner.stream)
+      await Promise.all([runner.disown(partition), ...tables.map((table) => table.givePartition(partition))])
     },
     lose(item) {
       const { runner, partition } = partitions.get(item)!
-      work.losePartition(runner, partition)
+      runner.lose(partition)
+      for (const { shares } of work.sharing(runner.stream)) shares!.lose(partition)
     },
   })
 }

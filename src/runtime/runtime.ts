@@ -225,7 +225,8 @@ export class Runtime {
     await Promise.all(this.project.order.map((dataset) => this.#openLog(dataset)))
     const { ownership } = this.#parts
     await Promise.all(this.#ownStreams().map((stream) => this.#openStream(stream, ownership ? [] : undefined)))
-    await Promise.all(this.#sharedTables().map((table) => this.#openShared(table, ownership ? [] : undefined)))
+    for (const table of this.#sharedTables())
+      this.tables.set(table.name, await openTableRunner(this.#shop, table, ownership ? [] : undefined))
     if (ownership) return
     await Promise.all(this.#ownTables().map((table) => this.#takeTable(table)))
     await Promise.all(this.#ownHandlers().map((handler) => this.handlers.take(handler)))
@@ -273,11 +274,6 @@ export class Runtime {
     this.streams.set(stream.name, await openStreamRunner(this.#shop, stream, log, owned))
   }
 
-  /** Opens the runner of a table that others may work on too, with all partitions unless told. */
-  async #openShared(table: Table, owned: readonly number[] | undefined): Promise<void> {
-    this.tables.set(table.name, await openTableRunner(this.#shop, table, owned))
-  }
-
   /** What functions make of a stream, each table after the one it reads. */
   #sharing({ name }: Stream): TableRunner[] {
     return this.#sharedTables().flatMap((table) =>
@@ -307,18 +303,6 @@ export class Runtime {
     }
     if (partition === 0) this.#watchFiles(runner)
     if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
-  }
-
-  async #givePartition(runner: StreamRunner, partition: number): Promise<void> {
-    await Promise.all([
-      runner.disown(partition),
-      ...this.#sharing(runner.stream).map((table) => table.givePartition(partition)),
-    ])
-  }
-
-  #losePartition(runner: StreamRunner, partition: number): void {
-    runner.lose(partition)
-    for (const { shares } of this.#sharing(runner.stream)) shares!.lose(partition)
   }
 
   #startStream(runner: StreamRunner): void {
@@ -431,8 +415,7 @@ export class Runtime {
       tables: this.#ownTables(),
       handlers: this.#ownHandlers(),
       takePartition: (runner, partition, epoch) => this.#takePartition(runner, partition, epoch),
-      givePartition: (runner, partition) => this.#givePartition(runner, partition),
-      losePartition: (runner, partition) => this.#losePartition(runner, partition),
+      sharing: (stream) => this.#sharing(stream),
       takeTable: (table) => this.#takeTable(table),
       giveTable: (table) => this.#giveTable(table),
       loseTable: ({ name }) => void this.tables.delete(name),
