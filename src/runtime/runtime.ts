@@ -242,7 +242,8 @@ export class Runtime {
     const { looking = false } = this.options
     const none = ownership || looking ? [] : undefined
     await Promise.all(this.#ownStreams().map((stream) => this.#openStream(stream, none)))
-    await Promise.all(this.#sharedTables().map((table) => this.#openShared(table, none)))
+    for (const table of this.#sharedTables())
+      this.tables.set(table.name, await openTableRunner(this.#shop, table, none))
     if (ownership) return
     await Promise.all(this.#ownTables().map((table) => this.#takeTable(table)))
     if (looking) return
@@ -331,11 +332,6 @@ export class Runtime {
     return error && `it cannot be told which work is this process's; ${error.message}`
   }
 
-  /** Opens the runner of a table that others may work on too, with all partitions unless told. */
-  async #openShared(table: Table, owned: readonly number[] | undefined): Promise<void> {
-    this.tables.set(table.name, await openTableRunner(this.#shop, table, owned))
-  }
-
   /** What functions make of a stream, each table after the one it reads. */
   #sharing({ name }: Stream): TableRunner[] {
     return this.#sharedTables().flatMap((table) =>
@@ -365,19 +361,6 @@ export class Runtime {
     }
     if (partition === 0 && this.#running) this.#watchFiles(runner)
     if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
-  }
-
-  async #givePartition(runner: StreamRunner, partition: number): Promise<void> {
-    await Promise.all([
-      // A replay under way needs all partitions to its end, and whoever compacts takes files away.
-      runner.rewriting(() => runner.disown(partition)),
-      ...this.#sharing(runner.stream).map((table) => table.givePartition(partition)),
-    ])
-  }
-
-  #losePartition(runner: StreamRunner, partition: number): void {
-    runner.lose(partition)
-    for (const { shares } of this.#sharing(runner.stream)) shares!.lose(partition)
   }
 
   #startStream(runner: StreamRunner): void {
@@ -496,8 +479,7 @@ export class Runtime {
   /** How what processes divide is taken up and left. */
   readonly #duties: Omit<Divided, 'streams' | 'tables' | 'handlers' | 'isTouched'> = {
     takePartition: (runner, partition, epoch) => this.#takePartition(runner, partition, epoch),
-    givePartition: (runner, partition) => this.#givePartition(runner, partition),
-    losePartition: (runner, partition) => this.#losePartition(runner, partition),
+    sharing: (stream) => this.#sharing(stream),
     takeTable: (table) => this.#takeTable(table),
     giveTable: (table) => this.#giveTable(table),
     loseTable: ({ name }) => void this.tables.delete(name),
