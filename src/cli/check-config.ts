@@ -1,6 +1,15 @@
 import { MillraceError } from '../base/errors.ts'
 import type { Config } from '../project/config.ts'
-import type { DirectoryLake, KafkaLog, PostgresState, S3Lake, SparkEngine, Target } from '../project/target.ts'
+import type {
+  DirectoryLake,
+  KafkaLog,
+  PostgresState,
+  RestCatalog,
+  S3Lake,
+  SchemaRegistry,
+  SparkEngine,
+  Target,
+} from '../project/target.ts'
 import { type ObjectShape, type OptionShape, checkObject, isObject } from './check-shape.ts'
 
 /** Every option has its shape: the compiler keeps it complete. */
@@ -23,7 +32,30 @@ const KAFKA: Complete<KafkaLog> = {
   topicPrefix: 'text',
   retention: 'text',
   compression: { oneOf: ['none', 'lz4', 'zstd'] },
+  schemaRegistry: {
+    options: {
+      url: 'text',
+      username: 'text',
+      password: 'text',
+      token: 'text',
+      tls: { options: { ca: 'text', cert: 'text', key: 'text' } },
+    } satisfies Complete<SchemaRegistry>,
+    required: ['url'],
+  },
 }
+
+const REST: Complete<RestCatalog> = {
+  kind: { oneOf: ['rest'] },
+  uri: 'text',
+  warehouse: 'text',
+  token: 'text',
+  credential: 'text',
+  oauth2ServerUri: 'text',
+  scope: 'text',
+  namespace: 'text',
+}
+
+const CATALOG: OptionShape = { options: { ...REST }, required: ['kind', 'uri'] }
 
 const S3: Complete<S3Lake> = {
   kind: { oneOf: ['s3'] },
@@ -38,11 +70,16 @@ const S3: Complete<S3Lake> = {
     required: ['accessKeyId', 'secretAccessKey'],
   },
   cacheBytes: 'number',
+  catalog: CATALOG,
 }
 
-const DIRECTORY: Complete<DirectoryLake> = { kind: { oneOf: ['directory'] }, path: 'text' }
+const DIRECTORY: Complete<DirectoryLake> = { kind: { oneOf: ['directory'] }, path: 'text', catalog: CATALOG }
 
-const SPARK: Complete<SparkEngine> = { kind: { oneOf: ['spark'] }, url: 'text', catalog: 'text' }
+const SPARK: Complete<SparkEngine> = {
+  kind: { oneOf: ['spark'] },
+  url: 'text',
+  catalog: { anyOf: ['text', { options: { uri: 'text', token: 'text' }, required: ['uri'] }] },
+}
 
 const POSTGRES: Complete<PostgresState> = { kind: { oneOf: ['postgres'] }, url: 'text', schema: 'text' }
 

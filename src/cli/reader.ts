@@ -13,6 +13,7 @@ import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { LakePlatform } from './lake-platform.ts'
 import { loadProject } from './load-project.ts'
+import { type Sight, openSight } from './sight.ts'
 import { type ServerClient, runningServer } from './server-client.ts'
 
 type Format = 'json' | 'csv'
@@ -74,16 +75,19 @@ function isList(parameters: Parameters): parameters is readonly (string | number
 
 class LakeReader implements Reader {
   readonly url = undefined
+  readonly #sight: Sight
   readonly #platform: LakePlatform
   readonly #openPool: () => Promise<{ queries: Queries; close(): Promise<void> }>
   #pool: Promise<{ queries: Queries; close(): Promise<void> }> | undefined
   readonly #rowsMax: number
 
   private constructor(
+    sight: Sight,
     platform: LakePlatform,
     rowsMax: number,
     openPool: () => Promise<{ queries: Queries; close(): Promise<void> }>,
   ) {
+    this.#sight = sight
     this.#platform = platform
     this.#rowsMax = rowsMax
     this.#openPool = openPool
@@ -91,12 +95,16 @@ class LakeReader implements Reader {
 
   static async open(home: Home, effects: Effects): Promise<LakeReader> {
     const project = await loadProject(home.project)
-    const platform = await LakePlatform.open(project, home, effects)
+    const sight = await openSight(project, home, effects)
+    const platform = await LakePlatform.open(project, sight, effects.clock).catch(async (error: unknown) => {
+      await sight.close()
+      throw error
+    })
     const limits = servingLimits(project.config)
-    return new LakeReader(platform, limits.queryRows, async () => {
+    return new LakeReader(sight, platform, limits.queryRows, async () => {
       const temporary = await mkdtemp(join(tmpdir(), 'millrace-query-'))
       const pool = await SqlPool.open({
-        roots: [join(home.data, 'lake')],
+        roots: [sight.lake.local.directory],
         temporary: join(temporary, 'queries'),
         memoryBytes: limits.queryMemoryBytes,
         temporaryBytes: limits.querySpillBytes,
@@ -150,6 +158,10 @@ class LakeReader implements Reader {
   }
 
   async close(): Promise<void> {
-    if (this.#pool) await (await this.#pool).close()
+    try {
+      if (this.#pool) await (await this.#pool).close()
+    } finally {
+      await this.#sight.close()
+    }
   }
 }

@@ -2,6 +2,7 @@ import { dirname } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { Semaphore } from '../base/queue.ts'
 import type { Disk } from '../storage/disk.ts'
+import { isBelow } from './location.ts'
 import type { Draft, Hold, LakeStore, LocalFiles, NewFile } from './store.ts'
 
 const SYNCS_AT_ONCE = 16
@@ -25,6 +26,10 @@ export class DiskStore implements LakeStore {
       hold: () => NOTHING_HELD,
       sync: (locations, table) => this.#sync(locations, table),
     }
+  }
+
+  reaches(location: string): boolean {
+    return isBelow(location, this.root)
   }
 
   read(location: string): Promise<Buffer> {
@@ -56,6 +61,10 @@ export class DiskStore implements LakeStore {
     } finally {
       await file.close()
     }
+  }
+
+  settle(place: string): Promise<void> {
+    return this.#disk.syncDirectory(place)
   }
 
   /** Put if absent by hard link, which is atomic between processes. */
@@ -98,6 +107,9 @@ export class DiskStore implements LakeStore {
   remove(location: string): Promise<void> {
     return this.#disk.remove(location)
   }
+
+  /** What is written in part is a file like others. */
+  async abandonUploads(): Promise<void> {}
 
   makeNamespace(name: string): Promise<void> {
     return this.#disk.makeDirectory(`${this.root}/${name}`)

@@ -7,20 +7,20 @@ import { uuid } from '../base/uuid.ts'
 import type { Field } from '../project/columns.ts'
 import { systemDisk } from '../storage/disk.ts'
 import type { Disk } from '../storage/disk.ts'
+import type { Catalog, Namespaces } from './catalog.ts'
 import { DiskStore } from './disk-store.ts'
 import { checkNames } from './evolution.ts'
-import { Manifests, TableView } from './manifests.ts'
-import { checkName, isName } from './name.ts'
-import { Namespaces } from './namespaces.ts'
-import { PROPERTY, serializeMetadata } from './metadata.ts'
+import { FileCatalog } from './file-catalog.ts'
+import { Manifests } from './manifests.ts'
+import { checkId } from './name.ts'
+import { PROPERTY } from './metadata.ts'
 import type { TableMetadata } from './metadata.ts'
 import { FIRST_PARTITION_ID, specToJson } from './partition.ts'
 import type { PartitionField } from './partition.ts'
 import { assignIds, jsonFieldIds, schemaToJson } from './schema.ts'
-import { DEFAULT_PROPERTIES, LakeTable, nameOf, noTable, readView } from './table.ts'
+import { DEFAULT_PROPERTIES, LakeTable, nameOf, noTable } from './table.ts'
 import type { TableContext, TableId } from './table.ts'
 import type { LakeStore, LocalFiles, NewFile } from './store.ts'
-import { Versions } from './versions.ts'
 
 interface Effects {
   readonly clock?: Clock
@@ -35,7 +35,14 @@ interface Directory {
 }
 
 /** A lake in a directory of this machine, or wherever a store keeps it. */
-export type LakeOptions = Effects & (Directory | { readonly store: LakeStore })
+export type LakeOptions = Effects &
+  (
+    | Directory
+    | {
+        readonly store: LakeStore
+        /** Where tables are looked up. By default the files are the catalog. */ readonly catalog?: Catalog
+      }
+  )
 
 export interface TableOptions {
   readonly fields: readonly Field[]
@@ -48,13 +55,15 @@ export class Lake {
   /** For this folder's use. */
   readonly context: TableContext
   readonly namespaces: Namespaces
+  readonly #catalog: Catalog
   readonly #tables = new Map<string, Promise<LakeTable | undefined>>()
 
   constructor({ clock = systemClock, random = randomBytes, ...options }: LakeOptions) {
     const suffix = (): string => Buffer.from(random(16)).toString('hex')
     const store = 'store' in options ? options.store : diskStore(options, suffix)
     this.context = { store, clock, manifests: new Manifests(store), randomBytes: random, suffix }
-    this.namespaces = new Namespaces(this)
+    this.#catalog = ('catalog' in options ? options.catalog : undefined) ?? new FileCatalog(store, clock)
+    this.namespaces = this.#catalog.namespaces
   }
 
   /** Where it lies: tables are in `root/<namespace>/<name>`. */
@@ -78,19 +87,14 @@ export class Lake {
    * Throws `conflict` / `table-exists`.
    */
   async createFrom(id: TableId, metadata: TableMetadata, companions: readonly NewFile[] = []): Promise<LakeTable> {
-    const location = this.locationOf(id)
-    assert(metadata.location === location, 'a table lies where the lake puts it')
-    const versions = this.#versions(id)
-    await this.context.store.makeTable(location)
-    const created =
-      (await versions.latest()) === undefined &&
-      (await versions.put(1, { bytes: serializeMetadata(metadata), companions }))
+    checkId(id)
+    const created = await this.#catalog.create(id, metadata, companions)
     if (!created) {
       throw new MillraceError('conflict', 'table-exists', `Table ${nameOf(id)} exists already.`, {
         hint: 'Load it, or drop it first.',
       })
     }
-    const table = new LakeTable(id, location, versions, new TableView(1, metadata), this.context)
+    const table = new LakeTable(id, created, this.context)
     this.#tables.set(nameOf(id), Promise.resolve(table))
     return table
   }
@@ -119,17 +123,8 @@ export class Lake {
   }
 
   /** All tables, by namespace and name; or those of one namespace. */
-  async list(only?: string): Promise<TableId[]> {
-    const { store } = this.context
-    const found: TableId[] = []
-    for (const namespace of only === undefined ? await store.names(this.root) : [only]) {
-      if (!isName(namespace)) continue
-      for (const name of await store.names(`${this.root}/${namespace}`)) {
-        const id = { namespace, name }
-        if (isName(name) && (await this.#versions(id).latest()) !== undefined) found.push(id)
-      }
-    }
-    return found
+  list(only?: string): Promise<TableId[]> {
+    return this.#catalog.tables(only)
   }
 
   /** Removes a table with all its files. Throws `invalid` / `no-such-table`. */
@@ -138,16 +133,12 @@ export class Lake {
     if (!table) throw noTable(id)
     await table.markDropped()
     this.#tables.delete(nameOf(id))
-    await this.context.store.removeTable(table.location)
+    await this.#catalog.drop(id, table.location)
   }
 
   async #read(id: TableId): Promise<LakeTable | undefined> {
-    const versions = this.#versions(id)
-    const version = await versions.latest()
-    if (version === undefined) return undefined
-    const location = this.locationOf(id)
-    await this.context.store.openTable(location)
-    return new LakeTable(id, location, versions, await readView(versions, version, location), this.context)
+    const opened = await this.#catalog.open(id)
+    return opened && new LakeTable(id, opened, this.context)
   }
 
   /** Where a table of this name lies, whether there is one or not. */
@@ -158,10 +149,6 @@ export class Lake {
 
   newUuid(): string {
     return uuid(this.context.randomBytes(16))
-  }
-
-  #versions(id: TableId): Versions {
-    return new Versions(this.context.store, `${this.locationOf(id)}/metadata`)
   }
 }
 
@@ -195,8 +182,4 @@ function initialMetadata(location: string, options: TableOptions, nowMs: number,
     'snapshot-log': [],
     'metadata-log': [],
   }
-}
-
-function checkId(id: TableId): void {
-  for (const name of [id.namespace, id.name]) checkName(name)
 }

@@ -58,37 +58,48 @@ export const PROPERTY = {
   jsonFields: 'millrace.json-fields',
 } as const
 
-/** Parses a metadata file. Throws `corrupt` / `bad-metadata`, or `invalid` / `unsupported-format` for v1 and v3 tables. */
+/** How many old metadata files stay where the table does not say. */
+export const KEPT_VERSIONS = 20
+
+/** Parses a metadata file. Throws as checkMetadata. */
 export function parseMetadata(text: string, path: string): TableMetadata {
-  let parsed: TableMetadata
+  let parsed: unknown
   try {
-    parsed = parseJson(text) as unknown as TableMetadata
-    if (typeof parsed !== 'object' || parsed === null || !Array.isArray(parsed.schemas))
-      throw new Error('it is not table metadata')
+    parsed = parseJson(text)
   } catch (error) {
-    throw new MillraceError(
-      'corrupt',
-      'bad-metadata',
-      `${path} is not readable Iceberg metadata: ${messageOf(error)}.`,
-      {
-        hint: 'Restore the file, or put the number of the last good version into version-hint.text and remove the bad file.',
-        context: { path },
-        cause: error,
-      },
-    )
+    throw unreadable(path, error)
   }
-  if (parsed['format-version'] !== 2) {
-    throw new MillraceError(
-      'invalid',
-      'unsupported-format',
-      `${path} is Iceberg format version ${parsed['format-version']}; Millrace reads and writes version 2.`,
-      {
-        hint: 'Upgrade or rewrite the table as version 2 with the engine that made it.',
-        context: { path },
-      },
-    )
-  }
-  return parsed
+  return checkMetadata(parsed, path)
+}
+
+/** Throws `corrupt` / `bad-metadata`, or `invalid` / `unsupported-format` for v1 and v3 tables. `path` says where it is from. */
+export function checkMetadata(json: unknown, path: string): TableMetadata {
+  const parsed = json as TableMetadata
+  if (typeof parsed !== 'object' || parsed === null || !Array.isArray(parsed.schemas))
+    throw unreadable(path, new Error('it is not table metadata'))
+  if (parsed['format-version'] === 2) return parsed
+  throw new MillraceError(
+    'invalid',
+    'unsupported-format',
+    `${path} is Iceberg format version ${parsed['format-version']}; Millrace reads and writes version 2.`,
+    {
+      hint: 'Upgrade or rewrite the table as version 2 with the engine that made it.',
+      context: { path },
+    },
+  )
+}
+
+function unreadable(path: string, cause: unknown): MillraceError {
+  return new MillraceError(
+    'corrupt',
+    'bad-metadata',
+    `${path} is not readable Iceberg metadata: ${messageOf(cause)}.`,
+    {
+      hint: 'Restore the file, or put the number of the last good version into version-hint.text and remove the bad file.',
+      context: { path },
+      cause,
+    },
+  )
 }
 
 /** The bytes of a metadata file. */
@@ -189,4 +200,9 @@ export function toSnapshot(json: SnapshotJson): Snapshot {
     summary,
     schemaId: json['schema-id'] ?? 0,
   }
+}
+
+/** The keys of a summary that are Millrace's own. */
+export function recordIn(summary: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(summary).filter(([key]) => key.startsWith('millrace.')))
 }

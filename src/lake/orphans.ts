@@ -2,7 +2,6 @@ import { MillraceError } from '../base/errors.ts'
 import { formatMs } from '../base/duration.ts'
 import { normalLocation } from './location.ts'
 import { dataPaths, manifestsOf } from './reachable.ts'
-import { keptVersions } from './table.ts'
 import type { LakeTable } from './table.ts'
 
 /** No commit takes this long between writing a file and referring to it. */
@@ -11,9 +10,14 @@ const SAFETY_AGE_MS_MIN = 3_600_000
 /**
  * Deletes files below the table's `data/` and `metadata/` that no snapshot needs and that were last written more than
  * `olderThanMs` ago: what crashed commits left, and what expiry could not delete. Younger files may belong to a commit
- * under way, so an age below an hour is refused (`invalid` / `bad-age`). Returns the paths deleted.
+ * under way, so an age below an hour is refused (`invalid` / `bad-age`); those written since `sparedSinceMs` stay as well. Uploads that nobody has ended
+ * in all that time are given up. Returns the paths deleted.
  */
-export async function removeOrphans(table: LakeTable, olderThanMs: number): Promise<string[]> {
+export async function removeOrphans(
+  table: LakeTable,
+  olderThanMs: number,
+  sparedSinceMs: number = Infinity,
+): Promise<string[]> {
   if (!(olderThanMs >= SAFETY_AGE_MS_MIN)) {
     throw new MillraceError(
       'invalid',
@@ -26,7 +30,8 @@ export async function removeOrphans(table: LakeTable, olderThanMs: number): Prom
   }
   const { store, clock, manifests } = table.context
   // Listed before the table is refreshed: what was committed since is then among the files needed.
-  const before = clock.now() - olderThanMs
+  const before = Math.min(clock.now() - olderThanMs, sparedSinceMs)
+  await store.abandonUploads(table.location, before)
   const old: string[] = []
   for (const part of ['data', 'metadata'])
     for await (const { location, modifiedMs } of store.files(`${table.location}/${part}`))
@@ -39,12 +44,7 @@ export async function removeOrphans(table: LakeTable, olderThanMs: number): Prom
   const lists = await manifestsOf(manifests, snapshots)
   const needed = new Set([...snapshots.map((snapshot) => normalLocation(snapshot['manifest-list'])), ...lists.keys()])
   for await (const path of dataPaths(manifests, lists.values(), view, 'live')) needed.add(path)
-  const kept = keptVersions(view.metadata) ?? view.version
-  const isVersion = (path: string): boolean => {
-    const version = /\/v(\d+)\.metadata\.json$/.exec(path)?.[1]
-    return path.endsWith('/version-hint.text') || (version !== undefined && Number(version) >= view.version - kept)
-  }
-  const orphans = old.filter((path) => !needed.has(path) && !isVersion(path))
+  const orphans = old.filter((path) => !needed.has(path) && !table.ownsFile(path))
   for (const path of orphans) await store.remove(path)
   return orphans
 }

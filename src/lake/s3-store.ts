@@ -8,6 +8,7 @@ import type { S3Effects } from '../storage/s3/objects.ts'
 import { S3Objects } from '../storage/s3/objects.ts'
 import { Cache } from './cache.ts'
 import { FileCache } from './file-cache.ts'
+import { isBelow } from './location.ts'
 import type { Draft, LakeStore, NewFile } from './store.ts'
 
 export interface S3StoreOptions {
@@ -18,6 +19,10 @@ export interface S3StoreOptions {
   readonly random: (count: number) => Uint8Array
   /** For local copies, of this process alone; emptied at the start. */
   readonly cacheDirectory: string
+  /** Another catalog takes the commits: the bucket need not refuse to overwrite. */
+  readonly commitsElsewhere?: boolean
+  /** Nothing will be written: whether the bucket can hold a lake is not tried out. */
+  readonly looking?: boolean
   /** How long the store may be away, and how long one try may go without progress; see S3Effects. */
   readonly patienceMs?: number
   readonly requestMs?: number
@@ -50,13 +55,14 @@ export class S3Store implements LakeStore {
   }
 
   /** Checks that the bucket can hold a lake. Errors: `invalid` / `no-conditional-writes`, and those of S3Objects. */
-  static async open({ config, cacheDirectory, ...effects }: S3StoreOptions): Promise<S3Store> {
+  static async open({ config, cacheDirectory, commitsElsewhere, looking, ...effects }: S3StoreOptions): Promise<S3Store> {
     const { bucket, prefix = '' } = config
     const base = prefix === '' ? '' : `${prefix.replaceAll(/^\/+|\/+$/g, '')}/`
     const random = (): number => effects.random(1)[0]! / 256
     const s3Effects: S3Effects = { ...effects, random }
     const objects = await S3Objects.open(config, s3Effects)
-    await checkConditionalWrites(objects, `${base}.probe-${Buffer.from(effects.random(16)).toString('hex')}`)
+    if (commitsElsewhere || looking) await objects.checkBucket()
+    else await checkConditionalWrites(objects, `${base}.probe-${Buffer.from(effects.random(16)).toString('hex')}`)
     const key = (location: string): string => keyOf(location, bucket)
     const remote = {
       download: (location: string, path: string) => objects.download(key(location), path),
@@ -69,6 +75,10 @@ export class S3Store implements LakeStore {
 
   close(): void {
     this.#objects.close()
+  }
+
+  reaches(location: string): boolean {
+    return isBelow(location, this.#bucket.slice(0, -1))
   }
 
   async read(location: string): Promise<Buffer> {
@@ -98,6 +108,8 @@ export class S3Store implements LakeStore {
     this.#written.set(path, Buffer.from(bytes), bytes.length)
   }
 
+  async settle(): Promise<void> {}
+
   draft(location: string, bytes: Buffer): Draft {
     return {
       write: async () => {},
@@ -114,6 +126,10 @@ export class S3Store implements LakeStore {
     this.#written.delete(location)
     await this.#objects.remove(this.#key(location))
     await this.local.forget(location)
+  }
+
+  async abandonUploads(place: string, beforeMs: number): Promise<void> {
+    await this.#objects.abandonUploads(this.#key(`${place}/`), beforeMs)
   }
 
   async makeNamespace(): Promise<void> {}

@@ -29,6 +29,8 @@ export interface LakeStore {
   readonly clientSettings: Readonly<Record<string, string>>
   /** The files' local side: where an engine in this process reads and writes them. */
   readonly local: LocalFiles
+  /** Whether a table may lie at a place. */
+  reaches(location: string): boolean
   /** Throws `invalid` / `not-found`. */
   read(location: string): Promise<Buffer>
   exists(location: string): Promise<boolean>
@@ -38,11 +40,15 @@ export interface LakeStore {
   files(place: string): AsyncIterable<{ readonly location: string; readonly modifiedMs: number }>
   /** Writes a new file of a name nobody else has; durable, but for its name on a disk, when it resolves. */
   write(file: NewFile): Promise<void>
+  /** Makes the names of files durable that were written directly below a place. */
+  settle(place: string): Promise<void>
   draft(location: string, bytes: Buffer): Draft
   /** Writes a small file over any that is there; readers see the old one or the new one, and after a power loss either. */
   note(location: string, bytes: Buffer): Promise<void>
   /** Removes a file; none is no error. */
   remove(location: string): Promise<void>
+  /** Gives up what was begun to be written below a place before a time, ms, and never ended, where that takes up room. */
+  abandonUploads(place: string, beforeMs: number): Promise<void>
   /** Prepares the place of a namespace, which may be there. */
   makeNamespace(name: string): Promise<void>
   /** Prepares the places `data` and `metadata` of a table, which may be there. */

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { Field, IdentifiedField } from '../project/columns.ts'
+import type { OpenTable, Pointer } from './catalog.ts'
 import { changesBetween } from './changes.ts'
 import type { Changes } from './changes.ts'
 import { moved, prepareCommit } from './commit.ts'
@@ -9,34 +10,21 @@ import type { DataFile } from './data-file.ts'
 import { evolveFields } from './evolution.ts'
 import { bindFilter, mayMatchFile, mayMatchManifest } from './filter.ts'
 import type { FileFilter } from './filter.ts'
-import { normalLocation } from './location.ts'
 import { liveFiles } from './manifest-list.ts'
-import { TableView } from './manifests.ts'
-import type { Manifests } from './manifests.ts'
-import {
-  PROPERTY,
-  findSnapshot,
-  lineOf,
-  parseMetadata,
-  refId,
-  serializeMetadata,
-  toSnapshot,
-  withRef,
-} from './metadata.ts'
+import type { Manifests, TableView } from './manifests.ts'
+import { KEPT_VERSIONS, PROPERTY, findSnapshot, lineOf, recordIn, refId, toSnapshot, withRef } from './metadata.ts'
 import type { SnapshotJson, TableMetadata } from './metadata.ts'
+import { nameOf } from './name.ts'
+import type { TableId } from './name.ts'
 import { partitionOf } from './partition.ts'
 import type { PartitionField } from './partition.ts'
 import { jsonFieldIds, schemaToJson } from './schema.ts'
 import type { Commit, Snapshot } from './snapshot.ts'
 import type { LakeStore, LocalFiles, NewFile } from './store.ts'
-import type { Versions } from './versions.ts'
 
 export type { Commit, Snapshot } from './snapshot.ts'
-
-export interface TableId {
-  readonly namespace: string
-  readonly name: string
-}
+export { nameOf } from './name.ts'
+export type { TableId } from './name.ts'
 
 /** What tables share: the effects, and the cache of manifests. */
 export interface TableContext {
@@ -56,7 +44,6 @@ export interface Transaction {
 
 const ATTEMPTS_MAX = 100
 const BACKOFF_MS_MAX = 100
-const KEPT_VERSIONS = 20
 
 /**
  * One Iceberg table. Reads answer from the metadata this process knows; `refresh` looks whether there is newer. Changes
@@ -65,17 +52,17 @@ const KEPT_VERSIONS = 20
 export class LakeTable {
   readonly id: TableId
   readonly location: string
-  readonly #versions: Versions
+  readonly #pointer: Pointer
   /** For this folder's use. */
   readonly context: TableContext
   readonly #queue = new SerialQueue()
   #view: TableView
   #dropped = false
 
-  constructor(id: TableId, location: string, versions: Versions, view: TableView, context: TableContext) {
+  constructor(id: TableId, { location, pointer, view }: OpenTable, context: TableContext) {
     this.id = id
     this.location = location
-    this.#versions = versions
+    this.#pointer = pointer
     this.#view = view
     this.context = context
   }
@@ -89,6 +76,11 @@ export class LakeTable {
     return partitionOf(this.#view.defaultSpec, this.#view.fields)
   }
 
+  /** The same as long as it is the same table: one that is dropped and made again has another. */
+  get uuid(): string {
+    return this.#view.metadata['table-uuid']
+  }
+
   get properties(): Readonly<Record<string, string>> {
     return this.#view.metadata.properties ?? {}
   }
@@ -98,9 +90,14 @@ export class LakeTable {
     return this.#view
   }
 
-  /** Absolute path of the present `v<N>.metadata.json`. */
+  /** Where the present metadata lies. */
   get metadataPath(): string {
-    return this.#versions.path(this.#view.version)
+    return this.#pointer.pathOf(this.#view)
+  }
+
+  /** Whether a file below the table that no snapshot refers to is its catalog's. For this folder's use. */
+  ownsFile(path: string): boolean {
+    return this.#pointer.owns(path, this.#view)
   }
 
   /** Where its files are read and written on this machine. */
@@ -124,9 +121,8 @@ export class LakeTable {
   /** Takes up what other processes committed. Throws `invalid` / `no-such-table` when one of them dropped the table. */
   async refresh(): Promise<void> {
     const known = this.#view
-    const version = await this.#versions.latest(known.version)
-    if (version === known.version && !this.#dropped) return
-    const view = version === undefined ? undefined : await readView(this.#versions, version, this.location)
+    const view = await this.#pointer.latest(known)
+    if (view === known && !this.#dropped) return
     // A table made anew under the same name is another one.
     if (view?.metadata['table-uuid'] !== known.metadata['table-uuid']) this.#dropped = true
     if (this.#dropped || !view) throw noTable(this.id)
@@ -138,10 +134,17 @@ export class LakeTable {
     return this.#dropped
   }
 
-  /** The snapshot a ref is at, or the one with an id. */
+  /**
+   * The snapshot a ref is at, or the one with an id. Where another engine made it, in a catalog that carries nothing on, its summary has the
+   * record of the newest step below it.
+   */
   snapshot(ref: string | bigint = 'main'): Snapshot | undefined {
     const json = this.#find(ref)
-    return json && toSnapshot(json)
+    if (!json) return undefined
+    const snapshot = toSnapshot(json)
+    if (hasRecord(snapshot)) return snapshot
+    const newest = [...lineOf(this.#view.metadata, snapshot.id)].find(hasRecord)
+    return newest ? { ...snapshot, summary: { ...recordIn(newest.summary), ...snapshot.summary } } : snapshot
   }
 
   /** The ref's snapshot and its ancestors that have not expired, oldest first. */
@@ -192,7 +195,7 @@ export class LakeTable {
     await this.transact(
       async (view) => {
         const { store: _store, clock, ...effects } = this.context
-        const context = { ...effects, directory: this.#versions.directory, snapshotId, nowMs: clock.now() }
+        const context = { ...effects, directory: `${this.location}/metadata`, snapshotId, nowMs: clock.now() }
         const prepared = await prepareCommit(view, change, context)
         snapshot = prepared.snapshot
         return prepared
@@ -304,23 +307,9 @@ export class LakeTable {
   }
 
   async #put(base: TableView, { metadata, files = [] }: Transaction, before: () => Promise<void>): Promise<boolean> {
-    const version = base.version + 1
-    const keep = keptVersions(metadata)
-    const previous = {
-      'timestamp-ms': base.metadata['last-updated-ms'],
-      'metadata-file': this.#versions.path(base.version),
-    }
-    const log = [...(base.metadata['metadata-log'] ?? []), previous]
-    const next: TableMetadata = {
-      ...metadata,
-      'last-updated-ms': Math.max(this.context.clock.now(), base.metadata['last-updated-ms']),
-      'metadata-log': keep === undefined ? log : log.slice(-keep),
-    }
-    const bytes = serializeMetadata(next)
-    const keepFrom = keep === undefined ? 0 : version - keep
-    if (!(await this.#versions.put(version, { bytes, companions: files, before, keepFrom }))) return false
-    this.#adopt(new TableView(version, next, base))
-    return true
+    const view = await this.#pointer.put(base, metadata, { files, before })
+    if (view) this.#adopt(view)
+    return view !== undefined
   }
 
   #adopt(view: TableView): void {
@@ -352,41 +341,11 @@ export class LakeTable {
   }
 }
 
-/** Reads one version. Throws `invalid` / `table-moved` when its files are recorded under another directory. */
-export async function readView(versions: Versions, version: number, location: string): Promise<TableView> {
-  const path = versions.path(version)
-  const metadata = parseMetadata((await versions.read(version)).toString('utf8'), path)
-  const recorded = normalLocation(metadata.location).replace(/\/$/, '')
-  if (recorded !== location) {
-    throw new MillraceError(
-      'invalid',
-      'table-moved',
-      `The table in ${location} was written in ${recorded}, and Iceberg records absolute paths.`,
-      {
-        hint: `Move it back to ${recorded} (a symbolic link there will do), or write it anew from its source.`,
-        context: { path },
-      },
-    )
-  }
-  return new TableView(version, metadata)
-}
-
-/** How many versions before the present one stay; undefined: all. */
-export function keptVersions(metadata: TableMetadata): number | undefined {
-  const properties = metadata.properties ?? {}
-  if (properties[PROPERTY.deleteOldVersions] !== 'true') return undefined
-  return Math.max(1, Number(properties[PROPERTY.keptVersions] ?? KEPT_VERSIONS) || KEPT_VERSIONS)
-}
-
 /** Properties every new table has. */
 export const DEFAULT_PROPERTIES = {
   [PROPERTY.deleteOldVersions]: 'true',
   [PROPERTY.keptVersions]: String(KEPT_VERSIONS),
 } as const
-
-export function nameOf({ namespace, name }: TableId): string {
-  return `${namespace}.${name}`
-}
 
 export function noTable(id: TableId): MillraceError {
   return new MillraceError('invalid', 'no-such-table', `There is no table ${nameOf(id)} in the lake.`, {
@@ -399,4 +358,8 @@ function noSnapshot(id: TableId, snapshotId: bigint): MillraceError {
     hint: 'It has expired, or was committed elsewhere: refresh the table, and use a newer one.',
     context: { table: nameOf(id), snapshot: String(snapshotId) },
   })
+}
+
+function hasRecord({ summary }: Snapshot): boolean {
+  return Object.keys(recordIn(summary)).length > 0
 }

@@ -4,7 +4,7 @@ import type { IdentifiedField } from './columns.ts'
 export interface DatasetStatus {
   name: string
   kind: 'stream' | 'table'
-  /** `ok`, `blocked` (an audit failed: the last good snapshot is served), `failed` (the last refresh threw), `held` (an input is blocked or failed), `empty`. */
+  /** `ok`, `blocked` (an audit failed: the last good snapshot is served), `failed` (the last refresh threw), `held` (an input is blocked or failed, or what it reads from does not answer), `empty`. */
   state: 'ok' | 'blocked' | 'failed' | 'held' | 'empty'
   /** Why, when not ok. */
   reason?: string

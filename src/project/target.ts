@@ -31,6 +31,20 @@ export interface KafkaLog {
   retention?: string
   /** How records are compressed on their way and in the topic. Default 'lz4'. */
   compression?: 'none' | 'lz4' | 'zstd'
+  /** Where the Avro and JSON schemas are that others write their topics with, for streams with a `topic`. */
+  schemaRegistry?: SchemaRegistry
+}
+
+/** A registry with the interface of Confluent's. */
+export interface SchemaRegistry {
+  /** With the path of the interface: `https://registry:8081`, `http://apicurio:8080/apis/ccompat/v7`. */
+  url: string
+  username?: string
+  password?: string
+  /** A bearer token, instead of username and password. */
+  token?: string
+  /** Certificates as PEM texts, where the system's do not do. */
+  tls?: { ca?: string; cert?: string; key?: string }
 }
 
 /** A directory that all processes see at the same path, on a file system with hard links. */
@@ -38,9 +52,11 @@ export interface DirectoryLake {
   kind: 'directory'
   /** Absolute. */
   path: string
+  /** Another catalog for its tables. Default: the directory is the catalog. */
+  catalog?: RestCatalog
 }
 
-/** A bucket that honours conditional writes (`If-None-Match`). */
+/** A bucket that honours conditional writes (`If-None-Match`), or any with a catalog of its own. */
 export interface S3Lake {
   kind: 's3'
   bucket: string
@@ -54,6 +70,27 @@ export interface S3Lake {
   credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
   /** Bytes of files kept on the local disk for reading. Default 10 GiB. */
   cacheBytes?: number
+  /** Another catalog for its tables. Default: the bucket is the catalog. */
+  catalog?: RestCatalog
+}
+
+/** An Iceberg REST catalog that is not Millrace's own: it says which tables there are, and takes every commit. */
+export interface RestCatalog {
+  kind: 'rest'
+  /** `https://host:8181/path`, to which `/v1/…` is added. */
+  uri: string
+  /** What the catalog calls the warehouse, where it has several. */
+  warehouse?: string
+  /** A bearer token. */
+  token?: string
+  /** OAuth2 client credentials, `id:secret`; tokens are renewed. */
+  credential?: string
+  /** Where tokens are given. Default: by the catalog, `/v1/oauth/tokens`. */
+  oauth2ServerUri?: string
+  /** Default 'catalog'. */
+  scope?: string
+  /** Namespace that holds those of the lake (processed, curated, quarantine), for catalogs that several projects share; levels divided by dots. */
+  namespace?: string
 }
 
 /** Apache Spark 4 with Iceberg, by Spark Connect. */
@@ -61,8 +98,11 @@ export interface SparkEngine {
   kind: 'spark'
   /** `sc://host:15002`, with options as Spark's clients take them: `sc://host:443/;use_ssl=true;token=…`. */
   url: string
-  /** Where Spark reaches this project's Iceberg REST catalog: `http://host:4400/iceberg`. Default: the server's own address. */
-  catalog?: string
+  /**
+   * Where Spark reaches this project's Iceberg REST catalog: `http://host:4400/iceberg`, with the token of the server where it has one. Not needed for a
+   * lake in a directory, which Spark may read itself.
+   */
+  catalog?: string | { uri: string; token?: string }
 }
 
 /** PostgreSQL 14 or newer. */

@@ -6,6 +6,7 @@ import type { Database } from '../engine/duckdb/database.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { StreamLog } from '../log/log.ts'
 import { eventTimeOf } from '../project/event-time.ts'
+import type { Dataset } from '../project/dataset.ts'
 import type { Project } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
@@ -16,7 +17,9 @@ import { FunctionPool } from './function-pool.ts'
 import type { Gates } from './gates.ts'
 import { Lanes } from './lanes.ts'
 import { hasAudits, isAudited } from './audits.ts'
+import { sharedStream } from './reach.ts'
 import type { Scheduler } from './scheduler.ts'
+import { Shares, type SharesOptions } from './shares.ts'
 import { StreamRunner } from './stream-runner.ts'
 import { TableRunner } from './table-runner.ts'
 import { TransformRunner } from './transform-runner.ts'
@@ -135,22 +138,34 @@ export function openStreamRunner(
   })
 }
 
-/** Takes up a table where its last step left it. */
-export async function openTableRunner(shop: Workshop, table: Table): Promise<TableRunner> {
+/** Takes up a table where its last step left it; where workers share it, with all partitions, or those told, to be given others. */
+export async function openTableRunner(shop: Workshop, table: Table, owned?: readonly number[]): Promise<TableRunner> {
   const transform = await openTransform(shop, table)
-  return new TableRunner({
+  const options = {
     table,
     lakeTable: shop.lakeTable(table.name),
-    fields: shop.bound.fields.get(table.name)!,
     code: shop.bound.code.get(table.name)!,
     run: shop.run,
     // Functions run here, over files that the embedded engine reads.
     engine: transform ? duckdbEngine(shop.database) : shop.engine,
     clock: shop.clock,
-    lakeTableOf: ({ name }) => shop.lakeTable(name),
-    ...(transform ? { transform } : {}),
+    lakeTableOf: ({ name }: Dataset) => shop.lakeTable(name),
+    openQuarantine: (create: boolean) => openQuarantine(shop.warehouse, table.name, create),
+  }
+  return new TableRunner({
+    ...options,
+    fields: shop.bound.fields.get(table.name)!,
     idlePartitions: shop.idlePartitions,
+    ...(transform ? { transform } : {}),
+    ...(transform && sharedStream(table) ? { shares: await openShares({ ...options, transform }, owned) } : {}),
   })
+}
+
+async function openShares(options: SharesOptions, owned: readonly number[] | undefined): Promise<Shares> {
+  const shares = await Shares.open(options)
+  const first = owned ?? Array.from({ length: shares.partitions }, (_, i) => i)
+  await shares.take(new Map(first.map((partition) => [partition, undefined])))
+  return shares
 }
 
 async function openTransform(shop: Workshop, table: Table): Promise<TransformRunner | undefined> {

@@ -29,6 +29,13 @@ export interface Ownership {
   start(role: Role, items: readonly string[], duties: Duties): void
   /** Why no work can be divided at present, if so: what this process had is lost to it until it can. */
   readonly trouble: MillraceError | undefined
+  /**
+   * Takes all of the items from whoever has them, until `stop`. Resolves when the last has been taken up. Errors: `unavailable`/`held-elsewhere`
+   * when another process keeps one for too long.
+   */
+  claim(role: Role, items: readonly string[], duties: Duties): Promise<void>
+  /** Errors: `unavailable`/`lease-lost` when something that was claimed has been lost since. */
+  checkClaims(): void
   /** Gives everything up. */
   stop(): Promise<void>
 }

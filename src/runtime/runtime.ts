@@ -17,7 +17,7 @@ import { hasAudits, runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { ChangeFeed } from './change-feed.ts'
 import { notHere, notStream } from './dataset-errors.ts'
-import { divide } from './divide.ts'
+import { type Divided, claim, divide } from './divide.ts'
 import { duckdbEngine } from './duckdb-engine.ts'
 import type { Engine, EngineStep } from './engine.ts'
 import type { LoadProgress, LoadReport } from './file-loader.ts'
@@ -31,6 +31,7 @@ import { type Workshop, backlogBytes, openStreamRunner, openTableRunner, openThr
 import { type Ownership, type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
 import type { AuditResult, Counts } from './record.ts'
+import { sharedStream } from './reach.ts'
 import { ALL_ROLES, type Role } from './role.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
@@ -56,6 +57,8 @@ export interface RuntimeOptions {
   readonly run: string
   /** Refresh tables all the time they are due (one-shot commands), or leave them rests (servers). */
   readonly eager?: boolean
+  /** Only looks: makes and changes nothing that others see, and is given no work. Everything must be there, as declared. */
+  readonly looking?: boolean
   /**
    * The process cannot go on: a write or fsync failed, and nothing is acknowledged any more. What was gated is still
    * committed if the disk lets it, and the lanes end: `ended` resolves then, or when they take too long.
@@ -71,6 +74,14 @@ const DEFAULTS = {
 
 /** Time between two looks at what other processes have committed, ms. */
 const LOOK_MS = 200
+
+/** What some work touches, that no other process may work on meanwhile. */
+export interface Touched {
+  /** Streams: all their partitions, or the one whose process keeps house for it. */
+  readonly streams: ReadonlyMap<string, 'whole' | 'house'>
+  readonly tables: ReadonlySet<string>
+  readonly handlers: boolean
+}
 
 /** A running project, or a process's part of it: its streams' lanes, its tables' refreshes, its lake. */
 export class Runtime {
@@ -152,7 +163,12 @@ export class Runtime {
       idleMs: (name) => this.#idleMs(name),
       isOwn: ({ name }) => this.#isAlone(name),
       load: (dataset) => this.#followed(dataset),
-      onMoved: ({ name }, table) => this.#logs.checkpoint(name, table),
+      onMoved: (dataset, table) => {
+        this.#logs.checkpoint(dataset.name, table)
+        // Whether rows came or not; and where others made them anew, this process's partitions go on from there.
+        for (const table of this.#sharedTables())
+          if (table === dataset || table.transform!.input === dataset) this.scheduler.due(table)
+      },
       onPublished: (dataset) => this.scheduler.published(dataset),
     })
     this.changes = new ChangeFeed({ database, disk, temporary, tableOf: lakeTable })
@@ -218,14 +234,21 @@ export class Runtime {
     await Promise.all(this.project.order.map((dataset) => this.#openTable(dataset)))
     await Promise.all(this.project.order.map((dataset) => this.#openLog(dataset)))
     const { ownership } = this.#parts
-    await Promise.all(this.#ownStreams().map((stream) => this.#openStream(stream, ownership ? [] : undefined)))
+    const { looking = false } = this.options
+    const none = ownership || looking ? [] : undefined
+    await Promise.all(this.#ownStreams().map((stream) => this.#openStream(stream, none)))
+    await Promise.all(this.#sharedTables().map((table) => this.#openShared(table, none)))
     if (ownership) return
     await Promise.all(this.#ownTables().map((table) => this.#takeTable(table)))
+    if (looking) return
     await Promise.all(this.#ownHandlers().map((handler) => this.handlers.take(handler)))
   }
 
   async #openTable(dataset: Dataset): Promise<void> {
-    this.#lakeTables.set(dataset.name, await this.warehouse.tableOf(dataset, this.bound.fields.get(dataset.name)!))
+    const { warehouse, bound, options } = this
+    const fields = bound.fields.get(dataset.name)!
+    const table = await (options.looking ? warehouse.present(dataset, fields) : warehouse.tableOf(dataset, fields))
+    this.#lakeTables.set(dataset.name, table)
   }
 
   async #openLog(dataset: Dataset): Promise<void> {
@@ -241,9 +264,18 @@ export class Runtime {
     return this.roles.has('process') ? this.project.order.filter((dataset) => dataset.kind === 'stream') : []
   }
 
-  /** Tables that it may refresh. */
+  /** Tables that it may refresh, each alone. */
   #ownTables(): Table[] {
-    return this.roles.has('schedule') ? this.project.order.filter((dataset) => dataset.kind === 'table') : []
+    return this.roles.has('schedule') ? this.#allTables().filter((table) => !sharedStream(table)) : []
+  }
+
+  /** Tables that it may work on beside others. */
+  #sharedTables(): Table[] {
+    return this.roles.has('process') ? this.#allTables().filter((table) => sharedStream(table)) : []
+  }
+
+  #allTables(): Table[] {
+    return this.project.order.filter((dataset) => dataset.kind === 'table')
   }
 
   /** Handlers that it may call. */
@@ -282,14 +314,28 @@ export class Runtime {
     return this.#unshared
   }
 
-  /** Why this process cannot do its part of the work on a dataset, if so. */
-  waitsFor({ kind }: Dataset): string | undefined {
+  /** Why this process cannot do its part of the work on a dataset, if so: records do not come, or nobody says whose they are. */
+  waitsFor({ kind, name }: Dataset): string | undefined {
+    const waiting = kind === 'stream' ? this.#logs.waitingFor(name) : undefined
+    if (waiting !== undefined) return waiting
     return this.roles.has(kind === 'stream' ? 'process' : 'schedule') ? this.#unshared : undefined
   }
 
   get #unshared(): string | undefined {
     const error = this.#parts.ownership?.trouble
     return error && `it cannot be told which work is this process's; ${error.message}`
+  }
+
+  /** Opens the runner of a table that others may work on too, with all partitions unless told. */
+  async #openShared(table: Table, owned: readonly number[] | undefined): Promise<void> {
+    this.tables.set(table.name, await openTableRunner(this.#shop, table, owned))
+  }
+
+  /** What functions make of a stream, each table after the one it reads. */
+  #sharing({ name }: Stream): TableRunner[] {
+    return this.#sharedTables().flatMap((table) =>
+      sharedStream(table)!.name === name ? (this.tables.get(table.name) ?? []) : [],
+    )
   }
 
   /** Becomes the one that refreshes a table. */
@@ -308,8 +354,25 @@ export class Runtime {
   async #takePartition(runner: StreamRunner, partition: number, epoch: number): Promise<void> {
     await runner.table.refresh()
     await runner.own(partition, epoch)
-    if (partition === 0) this.#watchFiles(runner)
+    for (const table of this.#sharing(runner.stream)) {
+      await table.takePartition(partition, epoch)
+      this.scheduler.due(table.table)
+    }
+    if (partition === 0 && this.#running) this.#watchFiles(runner)
     if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
+  }
+
+  async #givePartition(runner: StreamRunner, partition: number): Promise<void> {
+    await Promise.all([
+      // A replay under way needs all partitions to its end, and whoever compacts takes files away.
+      runner.rewriting(() => runner.disown(partition)),
+      ...this.#sharing(runner.stream).map((table) => table.givePartition(partition)),
+    ])
+  }
+
+  #losePartition(runner: StreamRunner, partition: number): void {
+    runner.lose(partition)
+    for (const { shares } of this.#sharing(runner.stream)) shares!.lose(partition)
   }
 
   #startStream(runner: StreamRunner): void {
@@ -325,7 +388,9 @@ export class Runtime {
   /** Whether nobody else commits to a dataset. */
   #isAlone(name: string): boolean {
     const runner = this.streams.get(name)
-    return this.tables.has(name) || (runner !== undefined && runner.owned.length === runner.stream.partitions)
+    if (runner) return runner.owned.length === runner.stream.partitions
+    const table = this.tables.get(name)
+    return table !== undefined && table.shares?.isAlone !== false
   }
 
   /** The table of a dataset that others commit to. */
@@ -416,16 +481,54 @@ export class Runtime {
 
   #divide(ownership: Ownership): void {
     divide(ownership, {
+      ...this.#duties,
       streams: [...this.streams.values()],
       tables: this.#ownTables(),
       handlers: this.#ownHandlers(),
-      takePartition: (runner, partition, epoch) => this.#takePartition(runner, partition, epoch),
-      takeTable: (table) => this.#takeTable(table),
-      giveTable: (table) => this.#giveTable(table),
-      loseTable: ({ name }) => void this.tables.delete(name),
-      takeHandler: async (handler) => (await this.handlers.take(handler)).start(),
-      giveHandler: (handler) => this.handlers.give(handler),
     })
+  }
+
+  /** How what processes divide is taken up and left. */
+  readonly #duties: Omit<Divided, 'streams' | 'tables' | 'handlers' | 'isTouched'> = {
+    takePartition: (runner, partition, epoch) => this.#takePartition(runner, partition, epoch),
+    givePartition: (runner, partition) => this.#givePartition(runner, partition),
+    losePartition: (runner, partition) => this.#losePartition(runner, partition),
+    takeTable: (table) => this.#takeTable(table),
+    giveTable: (table) => this.#giveTable(table),
+    loseTable: ({ name }) => void this.tables.delete(name),
+    takeHandler: async (handler) => {
+      const runner = await this.handlers.take(handler)
+      if (this.#running) runner.start()
+    },
+    giveHandler: (handler) => this.handlers.give(handler),
+  }
+
+  /**
+   * Runs work for which this process, which was not started, needs something alone: other processes hand it over, and get it back when
+   * this one stops. Without others it is this one's already.
+   *
+   * Errors: `unavailable` / `held-elsewhere` before the work, `lease-lost` after it; those of the work.
+   */
+  async having<T>(touched: Touched, work: () => Promise<T>): Promise<T> {
+    const { ownership } = this.#parts
+    if (!ownership) return work()
+    const { signal } = this.#stopping
+    this.#polls.push(
+      this.#follower.run(signal),
+      this.#logs.watch(signal, (stream) => this.streams.get(stream)?.owned ?? []),
+    )
+    await claim(ownership, {
+      ...this.#duties,
+      streams: [...this.streams.values()].filter(({ stream }) => touched.streams.has(stream.name)),
+      isTouched: ({ stream }, partition) => partition === 0 || touched.streams.get(stream.name) === 'whole',
+      tables: this.#ownTables().filter(({ name }) => touched.tables.has(name)),
+      handlers: touched.handlers ? this.#ownHandlers() : [],
+    })
+    // What others had and have committed until now.
+    await this.#follower.look()
+    const result = await work()
+    ownership.checkClaims()
+    return result
   }
 
   /** Runs a dataset's checks over what is published. */

@@ -120,7 +120,7 @@ export class StreamRunner {
   static async open(options: StreamRunnerOptions): Promise<StreamRunner> {
     const { stream, run, code, table, log, audited, eventTime } = options
     const commits = await StreamCommits.open({
-      stream: stream.name,
+      dataset: stream,
       run,
       code,
       table,

@@ -110,8 +110,8 @@ test('disks full: a worker ends, says why, and another goes on; an ingest proces
   const [data, small] = disks.map(({ path }) => join(path, 'data')) as [string, string]
   cluster = new Cluster(new Ledger(23), { lake: await lakeBehind(await openProxy()) })
   await Promise.all([
-    cluster.start('front', 'ingest,serve', small),
-    cluster.start('worker', 'process', data),
+    cluster.start('front', 'ingest,serve', { directory: small }),
+    cluster.start('worker', 'process', { directory: data }),
     cluster.start('second worker', 'process'),
     cluster.start('planner', 'schedule'),
   ])
@@ -130,7 +130,7 @@ test('disks full: a worker ends, says why, and another goes on; an ingest proces
   )
   // It comes back where it was, once there is room.
   rmSync(join(disks[0].path, 'filler'))
-  await cluster.start('worker', 'process', data)
+  await cluster.start('worker', 'process', { directory: data })
   await goOn()
   await cluster.expectRight('after disks were full')
   console.log(cluster.summary)

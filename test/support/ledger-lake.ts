@@ -46,6 +46,28 @@ export class LedgerLake {
     }
   }
 
+  /** How many processes have committed rows to a table. */
+  async committers(name: string): Promise<number> {
+    const table = (await this.#lake.load({ namespace: LAYERS.table, name }))!
+    await table.refresh()
+    const made = table.history().filter(({ summary }) => Number(summary['added-records']) > 0)
+    return new Set(made.map(({ summary }) => readRecord(summary)?.run)).size
+  }
+
+  /** Rows of a table as text, by an expression over its columns, in the order of the file that each is in; and what was refused. */
+  async foundByFile(name: string, text: string): Promise<Found & { readonly files: readonly (readonly string[])[] }> {
+    const table = (await this.#lake.load({ namespace: LAYERS.table, name }))!
+    await table.refresh()
+    const main = table.snapshot('main')!
+    const paths = (await table.files(main)).map(({ path }) => path)
+    const read = paths.map((path) => `SELECT ${text} AS text FROM read_parquet('${path}')`)
+    const refused = `SELECT raw AS text FROM ${await this.#relation(LAYERS.quarantine, name)}`
+    const [left, ...rows] = await this.#query([refused, ...read])
+    const files = rows.map((file) => file.map(textOf))
+    const counts = readRecord(main.summary)?.counts ?? NOTHING
+    return { rows: files.flat(), refused: left!.map(textOf), counts, files }
+  }
+
   async #relation(namespace: string, name: string): Promise<string> {
     const table = await this.#lake.load({ namespace, name })
     await table?.refresh()

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { JSON_OPTION, PROJECT_OPTIONS, command } from '../command.ts'
+import { JSON_OPTION, PROJECT_OPTIONS, TARGET_OPTION, command } from '../command.ts'
 import { homeOf } from '../home.ts'
 import { openReader } from '../reader.ts'
 import { nearPath } from '../report-error.ts'
@@ -11,11 +11,12 @@ export default command({
   details: `For a stream: records received = accepted + duplicates + quarantined, and how many are not processed yet (lag). For a
 table: its rows, and how many of its inputs have changed since (lag). For a handler: published changes it was not called with
 (lag). Exit code 1 when a dataset is blocked or failed, or a handler fails.`,
-  options: { ...PROJECT_OPTIONS, ...JSON_OPTION },
+  options: { ...PROJECT_OPTIONS, ...TARGET_OPTION, ...JSON_OPTION },
   arguments: { min: 0, max: 0 },
   examples: [
     'millrace status --project examples/shop',
     `millrace status --json | jq '.datasets[] | select(.state != "ok")'`,
+    'millrace status --target prod',
   ],
   async run(options, effects) {
     const { out, err, cwd } = effects

@@ -1,6 +1,6 @@
 import type { MillraceError } from '../../base/errors.ts'
 import { isBelow, normalLocation } from '../location.ts'
-import { findSnapshot, logWithout, refId, withRef } from '../metadata.ts'
+import { findSnapshot, logWithout, recordIn, refId, withRef } from '../metadata.ts'
 import type { SnapshotJson, TableMetadata } from '../metadata.ts'
 import type { SpecJson } from '../partition.ts'
 import type { SchemaJson } from '../schema.ts'
@@ -173,17 +173,13 @@ function addSnapshot(draft: Draft, update: RequestPart): Draft {
     ...(parentId === undefined ? {} : { 'parent-snapshot-id': parentId }),
     'sequence-number': sequenceNumber,
     'timestamp-ms': part.integer('timestamp-ms'),
-    summary: { operation, ...recordOf(parent), ...summary },
+    summary: { operation, ...recordIn(parent?.summary ?? {}), ...summary },
     'manifest-list': list,
     'schema-id': part.has('schema-id') ? part.integer('schema-id') : metadata['current-schema-id'],
   }
   const snapshots = [...(metadata.snapshots ?? []), snapshot]
   const next = changed(draft, { snapshots, 'last-sequence-number': sequenceNumber })
   return { ...next, snapshots: new Set([...draft.snapshots, id]) }
-}
-
-function recordOf(parent: SnapshotJson | undefined): Record<string, string> {
-  return Object.fromEntries(Object.entries(parent?.summary ?? {}).filter(([key]) => key.startsWith('millrace.')))
 }
 
 function setSnapshotRef(draft: Draft, update: RequestPart): Draft {
