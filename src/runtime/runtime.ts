@@ -303,20 +303,20 @@ export class Runtime {
   #onStreamFailed(error: MillraceError): void {
     if (!this.#parts.ownership) return
     const isUseful =
-      this.roles.has('ingest') || this.roles.has('serve') || !this.#allStreams(({ hasEnded }) => hasEnded)
+      this.roles.has('ingest') || this.roles.has('serve') || !this.#atWork.every(({ hasEnded }) => hasEnded)
     if (DISK_ERRORS.has(error.code) || !isUseful) this.#die(error)
   }
 
-  #allStreams(has: (runner: StreamRunner) => boolean): boolean {
-    return this.streams.size > 0 && [...this.streams.values()].every(has)
+  /** Streams that this process has a part of, or had when they stopped. */
+  get #atWork(): StreamRunner[] {
+    return [...this.streams.values()].filter(({ owned, failure }) => owned.length > 0 || failure !== undefined)
   }
 
   /** What keeps this process from all of its work, if anything does. */
   get trouble(): string | undefined {
-    if (this.#allStreams(({ failure }) => failure !== undefined)) {
-      const [{ stream, failure }] = [...this.streams.values()] as [StreamRunner]
-      return `all its streams have stopped; stream '${stream.name}': ${failure!.message}`
-    }
+    const [first, ...others] = this.#atWork
+    if (first?.failure && others.every(({ failure }) => failure !== undefined))
+      return `all its streams have stopped; stream '${first.stream.name}': ${first.failure.message}`
     return this.#unshared
   }
 
