@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import { s3Files } from '../engine/spark/catalog.ts'
+import { VendedAccess } from '../lake/access.ts'
 import { DiskStore } from '../lake/disk-store.ts'
 import { Lake } from '../lake/lake.ts'
 import { readOrigin } from '../lake/origin.ts'
@@ -72,7 +73,7 @@ export async function openParts(options: OpenPartsOptions, effects: Effects): Pr
     const state = target.state && (await stateOf(options, target.state, effects))
     if (state) closing.push(() => state.close())
     const lake = target.lake ? await openLake(options, target.lake, effects) : embedded.lake
-    if (options.carrying !== true) await checkCarried(lake, home)
+    if (options.carrying !== true) await checkCarried(lake, home, isVendedBy(target.lake))
     const engine =
       target.engine &&
       new SparkEngine({ lake, url: target.engine.url, clock, ...sparkFiles(target.engine, target.lake, lake.root) })
@@ -121,8 +122,12 @@ function ownershipOver(state: State, options: OpenPartsOptions, { clock }: Effec
 }
 
 /** What was carried in part must not be worked on. Errors: `conflict`/`migration-unfinished`. */
-async function checkCarried(lake: Lake, { target }: Home): Promise<void> {
-  const origin = await readOrigin(lake)
+async function checkCarried(lake: Lake, { target }: Home, isVended: boolean): Promise<void> {
+  const origin = await readOrigin(lake).catch((error: unknown) => {
+    // What a catalog hands out opens tables alone; carrying takes more than that.
+    if (error instanceof MillraceError && error.kind === 'denied' && isVended) return undefined
+    throw error
+  })
   if (origin?.state !== 'carrying') return
   throw new MillraceError(
     'conflict',
@@ -142,16 +147,24 @@ async function openLake(
 ): Promise<Lake> {
   const { catalog } = target
   const { clock } = effects
-  const store = await openStore(options, target, effects)
+  const vended = isVendedBy(target) ? new VendedAccess() : undefined
+  const store = await openStore(options, target, effects, vended)
   if (catalog === undefined) return new Lake({ store, clock })
   const { kind: _kind, ...config } = catalog
-  return new Lake({ store, clock, catalog: await RemoteCatalog.open(config, store, { clock, random: randomBytes }) })
+  const remote = await RemoteCatalog.open(config, store, { clock, random: randomBytes }, vended)
+  return new Lake({ store, clock, catalog: remote })
+}
+
+/** Whether the catalog hands out credentials for the files; without any those of the environment are taken. */
+function isVendedBy(lake: Target['lake']): boolean {
+  return lake?.kind === 's3' && lake.catalog !== undefined && lake.credentials === undefined
 }
 
 async function openStore(
   { project, home, temporary = home.data, looking = false }: OpenPartsOptions,
   target: S3Lake | DirectoryLake,
   { disk, clock }: Pick<Effects, 'disk' | 'clock'>,
+  vended: VendedAccess | undefined,
 ): Promise<LakeStore> {
   if (target.kind === 'directory') return new DiskStore(disk, target.path, () => randomBytes(16).toString('hex'))
   const { kind: _kind, catalog, ...config } = target
@@ -163,6 +176,7 @@ async function openStore(
     clock,
     random: randomBytes,
     commitsElsewhere: catalog !== undefined,
+    ...(vended ? { vended } : {}),
   })
 }
 

@@ -9,6 +9,8 @@ import type { NewFile } from './store.ts'
  */
 export interface Catalog {
   readonly namespaces: Namespaces
+  /** Throws `invalid` / `catalog-no-register` where tables with a history cannot be created. */
+  checkHistory(): void
   /** All tables, by namespace and name; or those of one namespace. */
   tables(namespace?: string): Promise<TableId[]>
   /** Undefined when there is no such table. */

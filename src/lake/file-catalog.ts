@@ -23,6 +23,8 @@ export class FileCatalog implements Catalog {
     this.namespaces = new FileNamespaces(store, this)
   }
 
+  checkHistory(): void {}
+
   async tables(only?: string): Promise<TableId[]> {
     const { root } = this.#store
     const found: TableId[] = []

@@ -99,6 +99,11 @@ export class Lake {
     return table
   }
 
+  /** Throws `invalid` / `catalog-no-register` where tables cannot be carried to. */
+  checkHistory(): void {
+    this.#catalog.checkHistory()
+  }
+
   /** The table, or undefined when there is none. One object for each table: what it commits, all its users see. */
   async load(id: TableId): Promise<LakeTable | undefined> {
     checkId(id)

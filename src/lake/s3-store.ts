@@ -6,6 +6,7 @@ import type { S3Config } from '../storage/s3/config.ts'
 import { DEFAULT_REGION } from '../storage/s3/config.ts'
 import type { S3Effects } from '../storage/s3/objects.ts'
 import { S3Objects } from '../storage/s3/objects.ts'
+import type { VendedAccess } from './access.ts'
 import { Cache } from './cache.ts'
 import { FileCache } from './file-cache.ts'
 import { isBelow } from './location.ts'
@@ -23,6 +24,8 @@ export interface S3StoreOptions {
   readonly commitsElsewhere?: boolean
   /** Nothing will be written: whether the bucket can hold a lake is not tried out. */
   readonly looking?: boolean
+  /** Opens tables where the configuration has no credentials. */
+  readonly vended?: VendedAccess
   /** How long the store may be away, and how long one try may go without progress; see S3Effects. */
   readonly patienceMs?: number
   readonly requestMs?: number
@@ -40,41 +43,49 @@ export class S3Store implements LakeStore {
   readonly root: string
   readonly clientSettings: Readonly<Record<string, string>>
   readonly local: FileCache
-  readonly #objects: S3Objects
+  readonly #objects: Objects
   readonly #bucket: string
   readonly #disk: Disk
   readonly #written = new Cache<Buffer>(WRITTEN_BYTES)
 
-  private constructor(root: string, config: S3Config, objects: S3Objects, local: FileCache, disk: Disk) {
+  private constructor(root: string, config: S3Config, objects: Objects, local: FileCache, disk: Disk) {
     this.root = root
     this.clientSettings = clientSettings(config)
     this.local = local
     this.#objects = objects
-    this.#bucket = `s3://${objects.bucket}/`
+    this.#bucket = `s3://${config.bucket}/`
     this.#disk = disk
   }
 
   /** Checks that the bucket can hold a lake. Errors: `invalid` / `no-conditional-writes`, and those of S3Objects. */
-  static async open({ config, cacheDirectory, commitsElsewhere, looking, ...effects }: S3StoreOptions): Promise<S3Store> {
+  static async open({
+    config,
+    cacheDirectory,
+    commitsElsewhere,
+    looking,
+    vended,
+    ...effects
+  }: S3StoreOptions): Promise<S3Store> {
     const { bucket, prefix = '' } = config
     const base = prefix === '' ? '' : `${prefix.replaceAll(/^\/+|\/+$/g, '')}/`
     const random = (): number => effects.random(1)[0]! / 256
-    const s3Effects: S3Effects = { ...effects, random }
-    const objects = await S3Objects.open(config, s3Effects)
-    if (commitsElsewhere || looking) await objects.checkBucket()
-    else await checkConditionalWrites(objects, `${base}.probe-${Buffer.from(effects.random(16)).toString('hex')}`)
+    const objects = new Objects(config, { ...effects, random }, vended)
+    const own = await objects.own()
+    // What opens the bucket is handed out with its tables.
+    if (commitsElsewhere || looking) await (vended ? undefined : own.checkBucket())
+    else await checkConditionalWrites(own, `${base}.probe-${Buffer.from(effects.random(16)).toString('hex')}`)
     const key = (location: string): string => keyOf(location, bucket)
     const remote = {
-      download: (location: string, path: string) => objects.download(key(location), path),
-      upload: (path: string, location: string) => objects.upload(path, key(location)),
-      size: async (location: string) => (await objects.head(key(location)))?.bytes,
+      download: async (location: string, path: string) => (await objects.at(location)).download(key(location), path),
+      upload: async (path: string, location: string) => (await objects.at(location)).upload(path, key(location)),
+      size: async (location: string) => (await (await objects.at(location)).head(key(location)))?.bytes,
     }
     const local = await FileCache.open(cacheDirectory, config.cacheBytes ?? CACHE_BYTES, remote, effects.disk)
     return new S3Store(`s3://${bucket}/${base}`.replace(/\/$/, ''), config, objects, local, effects.disk)
   }
 
   close(): void {
-    this.#objects.close()
+    void this.#objects.close()
   }
 
   reaches(location: string): boolean {
@@ -85,26 +96,27 @@ export class S3Store implements LakeStore {
     const known = this.#written.get(location)
     // Whoever reads it keeps what it says.
     this.#written.delete(location)
-    return known ?? this.#objects.get(this.#key(location))
+    return known ?? (await this.#at(location)).get(this.#key(location))
   }
 
   async exists(location: string): Promise<boolean> {
-    return (await this.#objects.head(this.#key(location))) !== undefined
+    return (await (await this.#at(location)).head(this.#key(location))) !== undefined
   }
 
-  names(place: string): Promise<string[]> {
-    return this.#objects.names(this.#key(`${place}/`))
+  async names(place: string): Promise<string[]> {
+    return (await this.#at(place)).names(this.#key(`${place}/`))
   }
 
   /** What was written here and never uploaded is among them. */
   async *files(place: string): AsyncGenerator<{ location: string; modifiedMs: number }> {
-    for await (const { key, modifiedMs } of this.#objects.list(this.#key(`${place}/`)))
+    const objects = await this.#at(place)
+    for await (const { key, modifiedMs } of objects.list(this.#key(`${place}/`)))
       yield { location: this.#bucket + key, modifiedMs }
     yield* this.local.pending(place)
   }
 
   async write({ path, bytes }: NewFile): Promise<void> {
-    await this.#objects.put(this.#key(path), bytes)
+    await (await this.#at(path)).put(this.#key(path), bytes)
     this.#written.set(path, Buffer.from(bytes), bytes.length)
   }
 
@@ -113,23 +125,23 @@ export class S3Store implements LakeStore {
   draft(location: string, bytes: Buffer): Draft {
     return {
       write: async () => {},
-      publish: () => this.#objects.putIfAbsent(this.#key(location), bytes),
+      publish: async () => (await this.#at(location)).putIfAbsent(this.#key(location), bytes),
       discard: async () => {},
     }
   }
 
-  note(location: string, bytes: Buffer): Promise<void> {
-    return this.#objects.put(this.#key(location), bytes)
+  async note(location: string, bytes: Buffer): Promise<void> {
+    await (await this.#at(location)).put(this.#key(location), bytes)
   }
 
   async remove(location: string): Promise<void> {
     this.#written.delete(location)
-    await this.#objects.remove(this.#key(location))
+    await (await this.#at(location)).remove(this.#key(location))
     await this.local.forget(location)
   }
 
   async abandonUploads(place: string, beforeMs: number): Promise<void> {
-    await this.#objects.abandonUploads(this.#key(`${place}/`), beforeMs)
+    await (await this.#at(place)).abandonUploads(this.#key(`${place}/`), beforeMs)
   }
 
   async makeNamespace(): Promise<void> {}
@@ -144,17 +156,63 @@ export class S3Store implements LakeStore {
 
   /** The versions first, the oldest of them first: until the last is gone the table is what it was. */
   async removeTable(location: string): Promise<void> {
+    const objects = await this.#at(location)
     const keys: string[] = []
-    for await (const { key } of this.#objects.list(this.#key(`${location}/`))) keys.push(key)
+    for await (const { key } of objects.list(this.#key(`${location}/`))) keys.push(key)
     const versionOf = (key: string): number => Number(/\/metadata\/v(\d+)\.metadata\.json$/.exec(key)?.[1] ?? 0)
     const versions = keys.filter((key) => versionOf(key) > 0).sort((a, b) => versionOf(a) - versionOf(b))
-    for (const key of versions) await this.#objects.remove(key)
-    await this.#objects.removeAll(keys.filter((key) => versionOf(key) === 0))
+    for (const key of versions) await objects.remove(key)
+    await objects.removeAll(keys.filter((key) => versionOf(key) === 0))
     await this.#disk.removeTree(this.local.pathOf(location))
   }
 
   #key(location: string): string {
-    return keyOf(location, this.#objects.bucket)
+    return keyOf(location, this.#bucket.slice('s3://'.length, -1))
+  }
+
+  #at(location: string): Promise<S3Objects> {
+    return this.#objects.at(location)
+  }
+}
+
+/** The bucket, as whoever may open a part of it. */
+class Objects {
+  readonly #config: S3Config
+  readonly #effects: S3Effects
+  readonly #vended: VendedAccess | undefined
+  readonly #open = new Map<string | undefined, Promise<S3Objects>>()
+
+  constructor(config: S3Config, effects: S3Effects, vended: VendedAccess | undefined) {
+    this.#config = config
+    this.#effects = effects
+    this.#vended = vended
+  }
+
+  own(): Promise<S3Objects> {
+    return this.#of(undefined)
+  }
+
+  at(location: string): Promise<S3Objects> {
+    return this.#of(this.#vended?.placeOf(location))
+  }
+
+  async close(): Promise<void> {
+    for (const objects of this.#open.values()) (await objects).close()
+  }
+
+  #of(place: string | undefined): Promise<S3Objects> {
+    let objects = this.#open.get(place)
+    if (!objects) this.#open.set(place, (objects = this.#make(place)))
+    return objects
+  }
+
+  #make(place: string | undefined): Promise<S3Objects> {
+    const vended = this.#vended
+    if (vended === undefined || place === undefined) return S3Objects.open(this.#config, this.#effects)
+    const { endpoint, region } = vended.accessOf(place)
+    const told = { ...(endpoint === undefined ? {} : { endpoint }), ...(region === undefined ? {} : { region }) }
+    const credentials = () => vended.credentialsOf(place, this.#effects.clock.now())
+    return S3Objects.open({ ...told, ...this.#config }, { ...this.#effects, credentials })
   }
 }
 

@@ -230,7 +230,7 @@ export class LakeTable {
   async evolve(declared: readonly Field[]): Promise<void> {
     await this.transact(async ({ metadata, fields }) => {
       let lastId = metadata['last-column-id']
-      const evolved = evolveFields(fields, declared, () => ++lastId)
+      const evolved = this.#evolved(fields, declared, () => ++lastId)
       const schemaId = Math.max(...metadata.schemas.map((schema) => schema['schema-id'])) + 1
       const json = schemaToJson(evolved, schemaId)
       const jsonFields = jsonFieldIds(evolved).join(',')
@@ -314,6 +314,20 @@ export class LakeTable {
 
   #adopt(view: TableView): void {
     if (view.version > this.#view.version) this.#view = view
+  }
+
+  #evolved(fields: readonly IdentifiedField[], declared: readonly Field[], next: () => number): IdentifiedField[] {
+    try {
+      return evolveFields(fields, declared, next)
+    } catch (error) {
+      const isOurs = this.properties[PROPERTY.jsonFields] !== undefined
+      if (isOurs || !(error instanceof MillraceError) || error.code !== 'incompatible-schema') throw error
+      throw new MillraceError('invalid', error.code, `${nameOf(this.id)} has another shape: ${error.message}`, {
+        hint: `Millrace did not make ${nameOf(this.id)}. Rename or drop it, or keep the lake apart (namespace of lake.catalog, prefix, path).`,
+        context: error.context,
+        cause: error,
+      })
+    }
   }
 
   #find(ref: string | bigint): SnapshotJson | undefined {

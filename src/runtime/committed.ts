@@ -78,13 +78,27 @@ export function committedIn(line: Iterable<Snapshot>, { starts, hasEventTime, ba
   }
 }
 
-/** The newest record: other writers' snapshots have none, and change nothing about where the steps are. */
+/**
+ * The newest record: other writers' snapshots have none, and change nothing about where the steps are. Errors: `corrupt` /
+ * `record-expired` when there was one and somebody else has expired it; Millrace never does.
+ */
 export function newestRecord(line: Iterable<Snapshot>): StepRecord | undefined {
+  let oldest: Snapshot | undefined
   for (const snapshot of line) {
     const record = readRecord(snapshot.summary)
     if (record) return record
+    oldest = snapshot
   }
-  return undefined
+  if (oldest?.parentId === undefined) return undefined
+  throw new MillraceError(
+    'corrupt',
+    'record-expired',
+    `Another engine has expired the snapshots that say how far the stream was read: the oldest left is ${oldest.id}.`,
+    {
+      hint: "Let none but Millrace expire snapshots of the project's tables. Roll the table back to a copy that has them, or drop it and replay the log.",
+      context: { snapshot: String(oldest.id) },
+    },
+  )
 }
 
 /** The snapshots that the next commit to a branch of a table stands on, newest first: `main`'s where there is no such branch. */

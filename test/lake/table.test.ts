@@ -149,7 +149,7 @@ describe('commits', () => {
 
   test('fsync data files and refuse those that are not there', async () => {
     const table = await (await openLake()).create(ID, { fields: FIELDS })
-    const missing = { ...imaginaryFile(table), synced: false }
+    const missing = { ...imaginaryFile(table), path: `${table.location}/data/none.parquet`, synced: false }
     await expect(table.commit({ operation: 'append', add: [missing], remove: [], summary: {} })).rejects.toMatchObject({
       code: 'not-found',
     })
@@ -265,7 +265,6 @@ test('a snapshot without a record of its own has that of the newest step below i
   await table.refresh()
   expect(table.snapshot()!.summary).toMatchObject({ 'millrace.offsets': '[2]', 'total-records': '3' })
   expect(table.snapshot()!.summary).not.toHaveProperty('other')
-  expect(table.history().map(({ summary }) => summary['millrace.offsets'])).toEqual(['[1]', '[2]', undefined])
 })
 
 test('properties are set and removed', async () => {

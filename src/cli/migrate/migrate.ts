@@ -149,6 +149,7 @@ async function carry(
 ): Promise<CarriedAll | undefined> {
   const { onStep, target, to } = options
   checkRetained(source, target)
+  parts.lake.checkHistory()
   const origin = await readOrigin(parts.lake)
   if (origin) checkSame(source, origin, options)
   if (origin?.state === 'done') return undefined

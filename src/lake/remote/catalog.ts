@@ -1,10 +1,12 @@
 import { MillraceError } from '../../base/errors.ts'
+import type { VendedAccess } from '../access.ts'
 import type { Catalog, Namespaces, OpenTable } from '../catalog.ts'
 import type { TableMetadata } from '../metadata.ts'
 import { serializeMetadata } from '../metadata.ts'
 import { checkName, isName, nameOf } from '../name.ts'
 import type { TableId } from '../name.ts'
 import type { LakeStore, NewFile } from '../store.ts'
+import { DELEGATION } from './access-in.ts'
 import type { ClientEffects, Request } from './client.ts'
 import { CatalogClient } from './client.ts'
 import type { CatalogConfig } from './config.ts'
@@ -25,16 +27,39 @@ export class RemoteCatalog implements Catalog {
   readonly #store: LakeStore
   readonly #names: RemoteNamespaces
 
-  private constructor(client: CatalogClient, store: LakeStore, parent: readonly string[]) {
+  readonly #vended: VendedAccess | undefined
+
+  private constructor(client: CatalogClient, store: LakeStore, parent: readonly string[], vended?: VendedAccess) {
     this.#client = client
     this.#store = store
+    this.#vended = vended
     this.namespaces = this.#names = new RemoteNamespaces(client, parent)
   }
 
-  /** Errors: those of CatalogClient.open. */
-  static async open(config: CatalogConfig, store: LakeStore, effects: ClientEffects): Promise<RemoteCatalog> {
+  /** What opens the tables is put into `vended`, where there is one. Errors: those of CatalogClient.open. */
+  static async open(
+    config: CatalogConfig,
+    store: LakeStore,
+    effects: ClientEffects,
+    vended?: VendedAccess,
+  ): Promise<RemoteCatalog> {
     const parent = config.namespace === undefined ? [] : config.namespace.split('.')
-    return new RemoteCatalog(await CatalogClient.open(config, effects), store, parent)
+    const headers = vended ? DELEGATION : {}
+    return new RemoteCatalog(await CatalogClient.open(config, effects, headers), store, parent, vended)
+  }
+
+  checkHistory(): void {
+    if (this.#client.has(REGISTER)) return
+    const { uri } = this.#client
+    throw new MillraceError(
+      'invalid',
+      'catalog-no-register',
+      `The catalog ${uri} cannot take tables with their history: it has no endpoint to register them.`,
+      {
+        hint: 'Migrate to a catalog that has one, or to a lake without lake.catalog.',
+        context: { catalog: uri },
+      },
+    )
   }
 
   async tables(only?: string): Promise<TableId[]> {
@@ -58,7 +83,7 @@ export class RemoteCatalog implements Catalog {
     await this.#store.makeTable(metadata.location)
     const { snapshots = [], schemas } = metadata
     const hasHistory = snapshots.length > 1 || schemas.length > 1
-    if (hasHistory && !this.#client.has(REGISTER)) throw noHistory(id, this.#client.uri)
+    if (hasHistory) this.checkHistory()
     const file = { path: `${metadata.location}/metadata/00000-${metadata['table-uuid']}.metadata.json` }
     const files = hasHistory ? [...companions, { ...file, bytes: serializeMetadata(metadata) }] : companions
     for (const each of files) await this.#store.write(each)
@@ -110,10 +135,18 @@ export class RemoteCatalog implements Catalog {
   async #opened(id: TableId, loaded: LoadedTable): Promise<OpenTable> {
     const { location } = loaded.metadata
     if (!this.#store.reaches(location)) throw elsewhere(id, location, this.#store.root, this.#client.uri)
+    if (this.#vended) await this.#take(this.#vended, id, loaded)
     await this.#store.makeTable(location)
     const options = { id, path: this.#pathOf(id), client: this.#client, store: this.#store }
     const pointer = new RemotePointer(options, loaded)
     return { location, pointer, view: pointer.view }
+  }
+
+  /** A table that was just created comes without them in some catalogs. */
+  async #take(vended: VendedAccess, id: TableId, loaded: LoadedTable): Promise<void> {
+    const renew = async () => (await loadTable(this.#client, this.#pathOf(id), id))?.access
+    const access = loaded.access ?? (await renew())
+    if (access) vended.set(loaded.metadata.location, access, renew)
   }
 
   #pathOf({ namespace, name }: TableId): string {
@@ -204,18 +237,6 @@ function elsewhere(id: TableId, location: string, root: string, uri: string): Mi
     {
       hint: 'Name the place where the catalog keeps its tables in the target (bucket, or path), or another namespace in lake.catalog.',
       context: { table: nameOf(id), location },
-    },
-  )
-}
-
-function noHistory(id: TableId, uri: string): MillraceError {
-  return new MillraceError(
-    'invalid',
-    'catalog-no-register',
-    `The catalog ${uri} cannot take ${nameOf(id)} with its history.`,
-    {
-      hint: 'It has no endpoint to register tables. Migrate to a catalog that has, or to a lake without lake.catalog.',
-      context: { table: nameOf(id), catalog: uri },
     },
   )
 }

@@ -56,9 +56,11 @@ export class CatalogClient {
   readonly #config: CatalogConfig
   readonly #effects: ClientEffects
   readonly #login: Login
+  readonly #headers: Readonly<Record<string, string>>
   #told: Told
 
-  private constructor(config: CatalogConfig, effects: ClientEffects) {
+  private constructor(config: CatalogConfig, effects: ClientEffects, headers: Readonly<Record<string, string>>) {
+    this.#headers = headers
     this.#config = { ...config, uri: config.uri.replace(/\/+$/, '') }
     this.#effects = effects
     this.#login = new Login(this.#config, effects.clock, (uri, form) => this.#postForm(uri, form))
@@ -66,11 +68,15 @@ export class CatalogClient {
   }
 
   /**
-   * Asks the catalog how it wants to be spoken to. Errors: `denied` / `catalog-login`, `catalog-denied`; `invalid` / `catalog-refused`,
+   * Asks the catalog how it wants to be spoken to. `headers` go with every request. Errors: `denied` / `catalog-login`, `catalog-denied`; `invalid` / `catalog-refused`,
    * for a warehouse that is not there too; `unavailable` / `catalog-unavailable`.
    */
-  static async open(config: CatalogConfig, effects: ClientEffects): Promise<CatalogClient> {
-    const client = new CatalogClient(config, effects)
+  static async open(
+    config: CatalogConfig,
+    effects: ClientEffects,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<CatalogClient> {
+    const client = new CatalogClient(config, effects, headers)
     const { warehouse } = config
     const query: Record<string, string> = warehouse === undefined ? {} : { warehouse }
     const what = warehouse === undefined ? 'its configuration' : `warehouse '${warehouse}'`
@@ -178,6 +184,7 @@ export class CatalogClient {
         accept: 'application/json',
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...this.#headers,
         ...headers,
       },
       ...(body === undefined ? {} : { body: stringifyJson(body) }),

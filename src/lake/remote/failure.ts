@@ -44,22 +44,23 @@ export function lostAnswer(error: unknown): CatalogFailure {
   return new CatalogFailure(outcome, undefined, type, message ?? String(error))
 }
 
-/** An answer that is none of success (`IcebergErrorResponse` of the specification, or whatever stands before the catalog). */
+/** An answer that is none of success (`IcebergErrorResponse` of the specification; of a token, RFC 6749, 5.2). */
 export function badAnswer(status: number, body: unknown): CatalogFailure {
-  const { error } = (typeof body === 'object' && body !== null ? body : {}) as {
+  // Success of something that is no catalog, or that broke off.
+  if (status < 400) return new CatalogFailure('unclear', status, '', 'which is not that of an Iceberg REST catalog')
+  const { error, error_description: description = '' } = (typeof body === 'object' && body !== null ? body : {}) as {
     error?: { type?: string; message?: string } | string
+    error_description?: string
   }
-  const { type = '', message = '' } = typeof error === 'string' ? { type: error } : (error ?? {})
-  // Below 400: a redirection that leads nowhere, or no JSON where the specification has it.
+  const { type = '', message = '' } = typeof error === 'string' ? { type: error, message: description } : (error ?? {})
   const isUnclear = status >= 500 && status !== 501
-  const outcome = status === 429 ? 'refused' : isUnclear ? 'unclear' : 'final'
-  return new CatalogFailure(outcome, status, type, message)
+  return new CatalogFailure(status === 429 ? 'refused' : isUnclear ? 'unclear' : 'final', status, type, message)
 }
 
 /** The failure as an error that says what to change. `what` names what was asked for. */
 export function catalogError(failure: CatalogFailure, uri: string, what: string): MillraceError {
   const { status, type, message, outcome } = failure
-  const said = [type, message].filter(Boolean).join(': ')
+  const said = [type, message].filter(Boolean).join(': ').replace(/\.$/, '')
   const details = { context: { catalog: uri, ...(status === undefined ? {} : { status }) } }
   const told = said === '' ? '' : `: ${said}`
   if (status === 401 || status === 419) {

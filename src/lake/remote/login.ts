@@ -17,6 +17,8 @@ export class Login {
   readonly #clock: Clock
   readonly #post: PostForm
   #token: Promise<Token> | undefined
+  /** The newest tokens, which requests may still be answered about. */
+  #given: readonly string[] = []
 
   constructor(config: CatalogConfig, clock: Clock, post: PostForm) {
     this.#config = config
@@ -40,10 +42,10 @@ export class Login {
 
   /** What must not be told. */
   secrets(): string[] {
-    const { token, credential = '' } = this.#config
-    return [token, credential, credential.slice(credential.indexOf(':') + 1)].filter(
-      (text) => text !== undefined && text !== '',
-    ) as string[]
+    const { token = '', credential = '' } = this.#config
+    return [token, credential, credential.slice(credential.indexOf(':') + 1), ...this.#given].filter(
+      (text) => text !== '',
+    )
   }
 
   async #exchange(): Promise<Token> {
@@ -59,6 +61,7 @@ export class Login {
     })) as { access_token?: unknown; expires_in?: unknown } | undefined
     const { access_token: text, expires_in: seconds } = answer ?? {}
     if (typeof text !== 'string') throw new CatalogFailure('final', 401, 'NoToken', 'the answer holds no access_token')
+    this.#given = [text, ...this.#given].slice(0, 2)
     const lifeMs = typeof seconds === 'number' ? seconds * 1000 * RENEW_AT : Infinity
     return { text, renewAtMs: asked + lifeMs }
   }

@@ -1,5 +1,6 @@
 import { MillraceError, messageOf } from '../../base/errors.ts'
 import { SerialQueue } from '../../base/queue.ts'
+import type { Access } from '../access.ts'
 import type { Pointer, Work } from '../catalog.ts'
 import { normalLocation } from '../location.ts'
 import { TableView } from '../manifests.ts'
@@ -8,6 +9,8 @@ import type { TableMetadata } from '../metadata.ts'
 import { nameOf } from '../name.ts'
 import type { TableId } from '../name.ts'
 import type { LakeStore } from '../store.ts'
+import { accessIn } from './access-in.ts'
+import type { FileSettings } from './access-in.ts'
 import type { Answer, CatalogClient } from './client.ts'
 import { difference, isDone } from './difference.ts'
 import { CatalogFailure } from './failure.ts'
@@ -17,6 +20,8 @@ export interface LoadedTable {
   readonly metadataLocation: string
   readonly metadata: TableMetadata
   readonly etag: string | undefined
+  /** What opens its files, where the catalog hands that out. */
+  readonly access: Access | undefined
 }
 
 /** What a pointer needs of its catalog. */
@@ -182,13 +187,19 @@ export async function orMissing<T>(ask: () => Promise<T>): Promise<T | undefined
 
 /** Throws `invalid` / `unsupported-format`, `corrupt` / `bad-metadata`. */
 export function loadedTable({ body, etag }: Answer, id: TableId, client: CatalogClient): LoadedTable {
-  const { 'metadata-location': metadataLocation, metadata } = (body ?? {}) as {
-    'metadata-location'?: string
-    metadata?: TableMetadata
-  }
+  const {
+    'metadata-location': metadataLocation,
+    metadata,
+    ...files
+  } = (body ?? {}) as FileSettings & { 'metadata-location'?: string; metadata?: TableMetadata }
   const checked = checkMetadata(metadata, `${nameOf(id)} in ${client.uri}`)
   const location = normalLocation(checked.location).replace(/\/+$/, '')
-  return { metadataLocation: normalLocation(metadataLocation ?? ''), metadata: { ...checked, location }, etag }
+  return {
+    metadataLocation: normalLocation(metadataLocation ?? ''),
+    metadata: { ...checked, location },
+    etag,
+    access: accessIn({ ...files, config: { ...client.properties, ...files.config } }, location),
+  }
 }
 
 /** Like Promise.all, but the first failure waits for the rest: nothing of the work goes on after it. */

@@ -1,3 +1,9 @@
+export interface S3Credentials {
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+  readonly sessionToken?: string
+}
+
 /** A bucket, or a part of one. */
 export interface S3Config {
   readonly bucket: string
@@ -8,11 +14,7 @@ export interface S3Config {
   /** Default us-east-1. */
   readonly region?: string
   /** Default: those of the environment, as Amazon's own tools find them. */
-  readonly credentials?: {
-    readonly accessKeyId: string
-    readonly secretAccessKey: string
-    readonly sessionToken?: string
-  }
+  readonly credentials?: S3Credentials
   /** Bytes of files kept on the local disk for reading. Default 10 GiB. */
   readonly cacheBytes?: number
 }

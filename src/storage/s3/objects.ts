@@ -4,7 +4,7 @@ import type { Clock } from '../../base/clock.ts'
 import { MillraceError } from '../../base/errors.ts'
 import { Semaphore } from '../../base/queue.ts'
 import type { Disk } from '../disk.ts'
-import type { S3Config } from './config.ts'
+import type { S3Config, S3Credentials } from './config.ts'
 import { DEFAULT_REGION } from './config.ts'
 import type { Failure } from './failure.ts'
 import { failureOf, storeError } from './failure.ts'
@@ -20,6 +20,8 @@ export interface S3Effects {
   readonly patienceMs?: number
   /** How long one try may go without progress; tests lower it. */
   readonly requestMs?: number
+  /** Gives credentials where the configuration has none, again once they expire. Default: those of the environment. */
+  readonly credentials?: () => Promise<S3Credentials & { readonly expiration?: Date }>
 }
 
 /** An object as a listing tells of it. */
@@ -84,6 +86,7 @@ export class S3Objects {
             responseChecksumValidation: 'WHEN_REQUIRED',
           }),
       // A copy: the driver writes notes of its own into it.
+      ...(effects.credentials ? { credentials: effects.credentials } : {}),
       ...(config.credentials === undefined ? {} : { credentials: { ...config.credentials } }),
       // Tried again here, where it is known what an unclear outcome means.
       maxAttempts: 1,

@@ -11,6 +11,8 @@ import { S3Objects } from '../../../src/storage/s3/objects.ts'
 
 /** Where the lakes of a test file are: the suites of test/lake run over each. */
 export interface LakeHome {
+  /** Whether files must be there before a commit speaks of them, though nobody reads them. */
+  readonly wantsFiles?: boolean
   /** A place for a lake, gone after the test. */
   newRoot(): Promise<string>
   /** The lake at a place, as a process of its own would open it. */

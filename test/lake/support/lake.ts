@@ -1,3 +1,5 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { afterEach } from 'vitest'
 import type { Clock } from '../../../src/base/clock.ts'
 import { systemClock } from '../../../src/base/clock.ts'
@@ -38,10 +40,15 @@ export function steppedClock(startMs = Date.UTC(2026, 0, 1)): Clock & { step(ms:
 
 let counter = 0
 
-/** A data file for tests that never read its rows: there need be no file where it says. */
+/** A data file for tests that never read its rows: there need be no file where it says, unless the home wants one. */
 export function imaginaryFile(table: LakeTable, records = 1, partition: readonly PartitionValue[] = []): DataFile {
+  const path = `${table.location}/data/imaginary-${process.pid}-${counter++}.parquet`
+  if (home.wantsFiles === true) {
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, '')
+  }
   return {
-    path: `${table.location}/data/imaginary-${process.pid}-${counter++}.parquet`,
+    path,
     records,
     bytes: records * 100,
     partition,

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync } from 'node:fs'
+import { globSync, mkdirSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
@@ -15,9 +15,13 @@ export interface JavaCatalog {
 
 /**
  * Starts Apache Iceberg's own REST catalog server (`RESTCatalogServer` of its test fixtures, over its JDBC catalog on SQLite), which keeps
- * its tables below `warehouse`. Hadoop's file system and Iceberg's S3 come from Spark's jars.
+ * its tables below `warehouse`. `properties` are the server's, under the names of its environment. Hadoop's file system and Iceberg's S3 come from Spark's jars.
  */
-export async function startJavaCatalog(folder: string, warehouse: string): Promise<JavaCatalog> {
+export async function startJavaCatalog(
+  folder: string,
+  warehouse: string,
+  properties: Readonly<Record<string, string>> = {},
+): Promise<JavaCatalog> {
   const classpath = process.env['SPARK_CLASSPATH']
   if (classpath === undefined) throw new Error('SPARK_CLASSPATH is not set: run the tests by npm run test:scale.')
   const spark = dirname(classpath)
@@ -27,10 +31,9 @@ export async function startJavaCatalog(folder: string, warehouse: string): Promi
   mkdirSync(folder, { recursive: true })
   const port = await freePort()
   const shared = ['hadoop-client-api-*', 'hadoop-client-runtime-*', 'iceberg-aws-bundle-*']
-  const { globSync } = await import('node:fs')
   const jars = [join(libraries, '*'), ...shared.flatMap((name) => globSync(join(spark, `${name}.jar`)))]
   const child = spawn(
-    'java',
+    JAVA,
     ['-Xmx300m', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', '-cp', jars.join(':'), MAIN],
     {
       env: {
@@ -39,6 +42,7 @@ export async function startJavaCatalog(folder: string, warehouse: string): Promi
         CATALOG_URI: `jdbc:sqlite:${folder}/catalog.db`,
         CATALOG_WAREHOUSE: warehouse,
         ...(warehouse.startsWith('s3://') ? s3Properties() : {}),
+        ...properties,
       },
       stdio: ['ignore', 'ignore', 'pipe'],
     },
@@ -53,6 +57,7 @@ export async function startJavaCatalog(folder: string, warehouse: string): Promi
   return { uri, stop: () => ended(child) }
 }
 
+const JAVA = 'java'
 const MAIN = 'org.apache.iceberg.rest.RESTCatalogServer'
 
 /** The server takes properties from the environment: `__` is a dash, `_` a dot. */

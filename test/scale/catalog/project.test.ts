@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { catalogSettings, s3Files } from '../../../src/engine/spark/catalog.ts'
 import { SparkSession } from '../../../src/engine/spark/session.ts'
-import { type Json, EVENTS, folder, get, lines, post, project, serve, until } from '../../cli/support.ts'
+import { type Json, EVENTS, folder, get, lines, millrace, post, project, serve, until } from '../../cli/support.ts'
 import { s3Config, s3Home } from '../../lake/support/home.ts'
 import { bucket } from '../s3/bucket.ts'
 import { FaultyProxy } from '../s3/faulty-proxy.ts'
@@ -131,4 +131,42 @@ describe.each(Object.keys(PLACES))('tables in the catalog of %s', (which) => {
     ])
     expect((await running.kill('SIGTERM')).code).toBe(0)
   })
+})
+
+test('Spark computes tables by the other catalog', async () => {
+  const { lake } = await PLACES['Apache Iceberg, a directory']!()
+  const { namespace: _none, ...catalog } = lake.catalog
+  const root = project({
+    ...EVENTS,
+    'millrace.config.ts': `export default { name: 'test', targets: { prod: ${JSON.stringify({
+      lake: { ...lake, catalog },
+      engine: { kind: 'spark', url: sparkUrl(), catalog: catalog.uri },
+    })} } }\n`,
+  })
+  const { running, url } = await serve(root, folder(), TARGET)
+  expect((await post(url, '/v1/streams/events', batch(0))).status).toBe(202)
+  await rows(url, 20)
+  expect((await post(url, '/v1/streams/events', batch(20))).status).toBe(202)
+  await rows(url, 40)
+  const totals = () => post(url, '/v1/sql', TOTALS, 'application/json')
+  await until(
+    async () => JSON.stringify((await totals()).body.rows),
+    (text) => text === '[["a",20],["b",20]]',
+  )
+  expect((await running.kill('SIGTERM')).code).toBe(0)
+})
+
+test('a target whose catalog is declared wrongly is refused, naming the place', async () => {
+  const place = folder()
+  const catalog = { kind: 'rest', uri: 'http://127.0.0.1:8181' }
+  const root = project({
+    ...EVENTS,
+    'millrace.config.ts': `export default { name: 'test', targets: { prod: ${JSON.stringify({
+      lake: { kind: 'directory', path: place, catalog: { ...catalog, token: 7 } },
+      engine: { kind: 'spark', url: sparkUrl() },
+    })} } }\n`,
+  })
+  const refused = await millrace(['start', '--project', root, '--port', '0', '--target', 'prod'])
+  expect(refused.code).toBe(1)
+  expect(refused.stderr).toContain('targets.prod.lake.catalog.token')
 })
