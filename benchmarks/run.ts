@@ -1,4 +1,4 @@
-// npm run --silent bench -- NAME [--json] [--events N] [--queries q0,q1]   The last line of standard output is one JSON object.
+// npm run --silent bench -- NAME [--json] [--events N] [--queries q0,q1] [--plot FILE]   The last line of standard output is one JSON object.
 import { parseArgs } from 'node:util'
 
 const BENCHMARKS: Record<
@@ -37,6 +37,10 @@ const BENCHMARKS: Record<
     about: 'the same records on Kafka, and by several processes; needs KAFKA_BROKERS and POSTGRES_URL',
     load: () => import('./scale.ts'),
   },
+  'structured-streaming': {
+    about: 'Nexmark on Spark Structured Streaming over Kafka, beside Millrace embedded; needs KAFKA_BROKERS',
+    load: () => import('./structured-streaming.ts'),
+  },
   spark: { about: 'a step on Spark, beside plain PySpark doing the same', load: () => import('./spark.ts') },
   memory: {
     about: 'peak memory while 20 M events pass, or events of Nexmark through each of --queries',
@@ -49,6 +53,8 @@ export interface BenchOptions {
   events?: number
   /** Names of queries, for the benchmarks that have several. Default: all. */
   queries?: readonly string[]
+  /** Where to leave a plot (SVG), for the benchmarks that make one. */
+  plot?: string
   /** Says what is going on, on standard error. */
   say(text: string): void
 }
@@ -59,13 +65,14 @@ const { values, positionals } = parseArgs({
     json: { type: 'boolean' },
     events: { type: 'string' },
     queries: { type: 'string' },
+    plot: { type: 'string' },
     help: { type: 'boolean' },
   },
 })
 const [name] = positionals
 const benchmark = name === undefined ? undefined : BENCHMARKS[name]
 if (!benchmark || values.help) {
-  console.error('Usage: npm run --silent bench -- NAME [--json] [--events N] [--queries q0,q1]\n')
+  console.error('Usage: npm run --silent bench -- NAME [--json] [--events N] [--queries q0,q1] [--plot FILE]\n')
   for (const [key, { about }] of Object.entries(BENCHMARKS)) console.error(`  ${key.padEnd(10)} ${about}`)
   process.exit(values.help ? 0 : 2)
 }
@@ -73,6 +80,7 @@ const { run } = await benchmark.load()
 const result = await run({
   say: (text) => void (values.json || console.error(text)),
   ...(values.events === undefined ? {} : { events: Number(values.events) }),
+  ...(values.plot === undefined ? {} : { plot: values.plot }),
   ...(values.queries === undefined ? {} : { queries: values.queries.split(',') }),
 })
 if (!values.json) {

@@ -11,6 +11,7 @@ import { duckdbEngine } from '../src/runtime/duckdb-engine.ts'
 import { SparkEngine } from '../src/runtime/spark-engine.ts'
 import { inTemporary, round } from './harness.ts'
 import type { BenchOptions } from './run.ts'
+import { pythonWithSpark } from './spark/python.ts'
 
 const ROUNDS = 7
 
@@ -21,7 +22,7 @@ const job = (events: string): string =>
 
 /**
  * The same job on the same Spark (`SPARK_URL`), again and again in turns: read an Iceberg table, group, write an Iceberg table.
- * Once as a step of Millrace, its commit included; once by plain PySpark, in the Python that `PYSPARK_PYTHON` names.
+ * Once as a step of Millrace, its commit included; once by plain PySpark.
  */
 export async function run({ events = 2_000_000, say }: BenchOptions): Promise<Record<string, unknown>> {
   const url = process.env['SPARK_URL']
@@ -33,7 +34,7 @@ export async function run({ events = 2_000_000, say }: BenchOptions): Promise<Re
     const lake = new Lake({ root: join(root, 'lake') })
     const database = await Database.open({ threads: 2, memory: 1024 ** 3, temporary: join(root, 'tmp') })
     const engine = new SparkEngine({ lake, url, catalog: { directory: lake.root } })
-    const reference = new Reference(url, lake.root, job('millrace.curated.events'))
+    const reference = new Reference(await pythonWithSpark(), url, lake.root, job('millrace.curated.events'))
     try {
       const source = await lake.create(
         { namespace: 'curated', name: 'events' },
@@ -106,9 +107,9 @@ class Reference {
   readonly #python
   readonly #answers
 
-  constructor(url: string, warehouse: string, sql: string) {
+  constructor(python: string, url: string, warehouse: string, sql: string) {
     const script = fileURLToPath(new URL('./spark/reference.py', import.meta.url))
-    this.#python = spawn(process.env['PYSPARK_PYTHON'] ?? 'python3', [script, url, warehouse, sql], {
+    this.#python = spawn(python, [script, url, warehouse, sql], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     this.#answers = createInterface(this.#python.stdout)[Symbol.asyncIterator]()
@@ -119,7 +120,7 @@ class Reference {
     const { value, done } = await this.#answers.next()
     if (done === true)
       throw new MillraceError('invalid', 'no-pyspark', 'PySpark ended; what it said is above.', {
-        hint: 'Set PYSPARK_PYTHON to a Python with pyspark[connect].',
+        hint: 'PYSPARK_PYTHON, if set, must name a Python with pyspark-client.',
       })
     return Number(value)
   }

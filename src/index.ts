@@ -4,8 +4,16 @@ export { t } from './project/columns.ts'
 export type { Column, Columns, Field, RowOf } from './project/columns.ts'
 export { defineConfig } from './project/config.ts'
 export type { Config } from './project/config.ts'
-export type { DirectoryLake, KafkaLog, PostgresState, RestCatalog } from './project/target.ts'
-export type { S3Lake, SparkEngine, Target } from './project/target.ts'
+export type {
+  DirectoryLake,
+  KafkaLog,
+  PostgresState,
+  RestCatalog,
+  S3Lake,
+  SchemaRegistry,
+  SparkEngine,
+  Target,
+} from './project/target.ts'
 export type { Dataset } from './project/dataset.ts'
 export { endpoint } from './project/endpoint.ts'
 export type { Endpoint, EndpointOptions } from './project/endpoint.ts'

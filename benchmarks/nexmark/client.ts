@@ -1,38 +1,22 @@
 // A client process: posts the files of several streams side by side, so that all are as far in event time, and reports
 // how long that took. Arguments: url, connections, and for each stream its name, file and records per batch.
-import { stat } from 'node:fs/promises'
-import { type Batch, batches } from '../batches.ts'
 import { Connection } from '../connection.ts'
+import { turns } from './turns.ts'
 
 const [urlText, connectionsText, ...streams] = process.argv.slice(2) as [string, string, ...string[]]
 const url = new URL(urlText)
 
-const sources = await Promise.all(
-  Array.from({ length: streams.length / 3 }, async (_, i) => {
-    const [name, file, records] = streams.slice(i * 3, i * 3 + 3) as [string, string, string]
-    const { size } = await stat(file)
-    return { path: `/v1/streams/${name}`, size, taken: 0, batches: batches(file, Number(records)) }
+const source = turns(
+  Array.from({ length: streams.length / 3 }, (_, i) => {
+    const [stream, path, records] = streams.slice(i * 3, i * 3 + 3) as [string, string, string]
+    return { stream, path, records: Number(records) }
   }),
 )
-
-/** Batches in turn, always of the stream that is furthest behind. */
-async function* turns(): AsyncGenerator<{ path: string; batch: Batch }> {
-  while (sources.length > 0) {
-    const source = sources.reduce((a, b) => (b.taken / b.size < a.taken / a.size ? b : a))
-    const { value, done } = await source.batches.next()
-    if (done === true) sources.splice(sources.indexOf(source), 1)
-    else {
-      source.taken += value.body.length
-      yield { path: source.path, batch: value }
-    }
-  }
-}
 
 let sent = 0
 let refused = 0
 /** When one is told to wait, all wait: batches that overtook it by seconds would be out of order by minutes of event time. */
 let pause: Promise<void> | undefined
-const source = turns()
 
 async function work(): Promise<void> {
   const connection = new Connection(url)
@@ -41,7 +25,7 @@ async function work(): Promise<void> {
     const { value, done } = await source.next()
     if (done === true) break
     for (;;) {
-      const { status, retryAfter } = await connection.post(value.path, value.batch.body)
+      const { status, retryAfter } = await connection.post(`/v1/streams/${value.stream}`, value.batch.body)
       if (status === 202) break
       if (status !== 429) throw new Error(`HTTP ${status}`)
       refused++

@@ -8,6 +8,9 @@ import { ORACLE, views } from './oracle.ts'
 const RUNS = 3
 const ENOUGH_MS = 3_000
 
+/** Of two relations, what of each is compared. */
+export type Narrowing = (both: { found: string; expected: string }) => { found: string; expected: string }
+
 /** The reference: DuckDB on two threads over the files that are posted. */
 export class Reference {
   readonly #instance: DuckDBInstance
@@ -46,19 +49,22 @@ export class Reference {
     return runs.sort((a, b) => a.seconds - b.seconds)[Math.floor((runs.length - 1) / 2)]!
   }
 
-  /** The rows of a query, published in a data directory that nobody writes; throws unless they are those of the last run. */
-  async expectEqual(query: string, data: string): Promise<number> {
+  /**
+   * The rows of a query in the lake of a data directory that nobody writes; throws unless they are those of the last run, both
+   * narrowed to what can be compared.
+   */
+  async expectEqual(query: string, data: string, narrow: Narrowing = (both) => both): Promise<number> {
     const table = await new Lake({ root: join(data, 'lake') }).load({ namespace: LAYERS.table, name: query })
     const main = table?.snapshot('main')
     if (!table || !main) throw new Error(`${query} has published nothing`)
     const published = await relationOf(table, await table.files(main), table.local.hold())
-    const expected = `read_parquet('${this.#result}')`
-    const found = await digest(this.#connection, published, expected)
-    if (found !== (await digest(this.#connection, expected))) {
-      const { missing, extra, examples } = await difference(this.#connection, published, `FROM ${expected}`)
+    const { found, expected } = narrow({ found: published, expected: `read_parquet('${this.#result}')` })
+    const rows = await digest(this.#connection, found, expected)
+    if (rows !== (await digest(this.#connection, expected))) {
+      const { missing, extra, examples } = await difference(this.#connection, found, `FROM ${expected}`)
       throw new Error(`${query} is wrong: ${missing} rows are missing, ${extra} too many:\n${examples.join('\n')}`)
     }
-    return Number(found.split(' ')[0])
+    return Number(rows.split(' ')[0])
   }
 
   close(): void {

@@ -1,4 +1,4 @@
-// npm run services -- up | down | status | env | run  [kafka spark s3 postgres]   See docs/services.md.
+// npm run services -- up | down | status | env | run  [kafka spark s3 postgres registry]   See docs/services.md.
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -7,7 +7,7 @@ import { Home } from './home.ts'
 import type { ServiceName } from './service.ts'
 import { SERVICES, type ServiceStatus, down, environment, isUp, status, up } from './services.ts'
 
-const USAGE = `npm run services -- COMMAND [kafka spark s3 postgres]     without names: all
+const USAGE = `npm run services -- COMMAND [kafka spark s3 postgres registry]     without names: all; up: all but registry
 
   up       installs and starts those that do not run, and waits until they answer
            --brokers 3   Kafka as three brokers, any one of which may be lost
@@ -19,6 +19,7 @@ const USAGE = `npm run services -- COMMAND [kafka spark s3 postgres]     without
 Programs, data and logs are in .services/, or where MILLRACE_SERVICES says.`
 
 const ALL = Object.keys(SERVICES) as ServiceName[]
+const USUAL = ALL.filter((name) => !SERVICES[name].optional)
 
 /** Progress goes to standard error: standard output is for results. */
 function say(service: ServiceName, text: string): void {
@@ -55,7 +56,7 @@ async function main(): Promise<number> {
     case 'up': {
       const brokers = values.brokers === undefined ? undefined : Number(values.brokers)
       if (brokers !== undefined && brokers !== 1 && brokers !== 3) throw usage('Kafka has --brokers 1 or 3.')
-      await up(home, names, say, brokers === undefined ? {} : { brokers })
+      await up(home, positionals.length === 0 ? USUAL : names, say, brokers === undefined ? {} : { brokers })
       return 0
     }
     case 'down':
@@ -87,15 +88,15 @@ async function main(): Promise<number> {
 /** Runs a command beside all services, and takes down those that were started for it, however it ended. */
 async function runWith(home: Home, [command, ...args]: readonly string[]): Promise<number> {
   if (command === undefined) throw usage('What is to be run?')
-  const before = ALL.filter((name) => isUp(home, name))
+  const before = USUAL.filter((name) => isUp(home, name))
   // While they start, and while they stop, a signal is waited with: nothing half started stays behind.
   let asked: NodeJS.Signals | undefined
   let forward = (signal: NodeJS.Signals): void => void (asked = signal)
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => forward(signal))
   try {
-    await up(home, ALL, say)
+    await up(home, USUAL, say)
     if (asked !== undefined) return 128 + constants.signals[asked]
-    const child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, ...environment(home, ALL) } })
+    const child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, ...environment(home, USUAL) } })
     // A terminal sends SIGINT to the command too.
     forward = (signal) => void (signal !== 'SIGINT' && child.kill(signal))
     return await new Promise<number>((done, fail) => {
@@ -106,7 +107,7 @@ async function runWith(home: Home, [command, ...args]: readonly string[]): Promi
     forward = () => {}
     await down(
       home,
-      ALL.filter((name) => !before.includes(name)),
+      USUAL.filter((name) => !before.includes(name)),
       say,
     )
   }

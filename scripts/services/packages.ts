@@ -41,23 +41,26 @@ export interface Jar {
   readonly group: string
   readonly artifact: string
   readonly version: string
-  /** Tells a jar from others of the same artifact, such as that of its tests. */
+  /** Tells a file from others of the same artifact, such as that of its tests. */
   readonly classifier?: string
+  /** What it is called after; a jar unless told otherwise. */
+  readonly type?: string
   readonly sha256: string
 }
 
-export function fileOf({ artifact, version, classifier }: Omit<Jar, 'sha256'>): string {
-  return `${[artifact, version, ...(classifier === undefined ? [] : [classifier])].join('-')}.jar`
+export function fileOf({ artifact, version, classifier, type = 'jar' }: Omit<Jar, 'sha256'>): string {
+  return `${artifact}-${version}${classifier === undefined ? '' : `-${classifier}`}.${type}`
 }
 
-/** Reads a file of jars: lines of `group:artifact:version sha256` or `group:artifact:version:classifier sha256`, and comments. */
+/** Reads a file of jars: lines of `group:artifact:version sha256`, or `group:artifact:version:classifier[:type] sha256`, and comments. */
 export function readJars(path: string): Jar[] {
   const lines = readFileSync(path, 'utf8').split('\n')
   return lines.flatMap((line) => {
-    const [, group, artifact, version, classifier, sha256] =
-      /^([^:#]+):([^:]+):([^:\s]+)(?::(\S+))? ([0-9a-f]{64})$/.exec(line) ?? []
+    const [, group, artifact, version, classifier, type, sha256] =
+      /^([^:#]+):([^:]+):([^\s:]+)(?::([^:\s]+)(?::(\S+))?)? ([0-9a-f]{64})$/.exec(line) ?? []
     if (sha256 === undefined) return []
-    return [{ group: group!, artifact: artifact!, version: version!, ...(classifier ? { classifier } : {}), sha256 }]
+    const kind = { ...(classifier === undefined ? {} : { classifier }), ...(type === undefined ? {} : { type }) }
+    return [{ group: group!, artifact: artifact!, version: version!, ...kind, sha256 }]
   })
 }
 
@@ -83,8 +86,9 @@ export async function copyJars(lockPath: string, directory: string): Promise<voi
 /** Copies artifacts without what they depend on: Maven reads no descriptors of theirs, and asks no repository that these name. */
 async function copyArtifacts(jars: readonly Omit<Jar, 'sha256'>[], directory: string): Promise<void> {
   const items = jars.map(
-    ({ group, artifact, version, classifier }) =>
-      `<artifactItem><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version>${classifier === undefined ? '' : `<classifier>${classifier}</classifier>`}</artifactItem>`,
+    ({ group, artifact, version, classifier, type = 'jar' }) =>
+      `<artifactItem><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version><type>${type}</type>` +
+      `${classifier === undefined ? '' : `<classifier>${classifier}</classifier>`}</artifactItem>`,
   )
   const [pluginGroup, pluginArtifact, pluginVersion] = PLUGIN.split(':')
   const project = join(directory, 'pom.xml')

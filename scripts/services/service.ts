@@ -1,13 +1,15 @@
 import type { Home } from './home.ts'
 import type { Program } from './processes.ts'
 
-export type ServiceName = 'kafka' | 'spark' | 's3' | 'postgres'
+export type ServiceName = 'kafka' | 'spark' | 's3' | 'postgres' | 'registry'
 
 /** One of the servers that tests at scale run against. */
 export interface Service {
   readonly name: ServiceName
   /** What it is, with its version. */
   readonly title: string
+  /** Started when it is named only: most have no need of it. */
+  readonly optional?: true
   /** Brings its programs where they are missing. Errors say what the machine lacks and how to get it. */
   install(home: Home, say: (text: string) => void): Promise<void>
   /** How many processes it is. */

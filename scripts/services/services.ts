@@ -4,11 +4,12 @@ import { kafka } from './kafka.ts'
 import { isWhole, launch, running, serviceOf, stop } from './launch.ts'
 import { postgres } from './postgres.ts'
 import { killFamily, memoryOf } from './processes.ts'
+import { registry } from './registry.ts'
 import { s3 } from './s3.ts'
 import type { Service, ServiceName } from './service.ts'
 import { spark } from './spark.ts'
 
-export const SERVICES: Readonly<Record<ServiceName, Service>> = { kafka, spark, s3, postgres }
+export const SERVICES: Readonly<Record<ServiceName, Service>> = { kafka, spark, s3, postgres, registry }
 
 /** Says what goes on with a service, for people. */
 export type Say = (service: ServiceName, text: string) => void

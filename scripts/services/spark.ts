@@ -72,7 +72,7 @@ const MAIN = 'org.apache.spark.sql.connect.service.SparkConnectServer'
 const MEMORY = ['-Xms256m', '-Xmx1400m', '-XX:MaxDirectMemorySize=384m']
 
 /** What spark-submit adds for Java 17 and later (org.apache.spark.launcher.JavaModuleOptions). */
-const MODULES = [
+export const MODULES = [
   '--add-modules=jdk.incubator.vector',
   ...[
     'java.base/java.lang',

@@ -1,26 +1,33 @@
 import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { type DirectoryLock, lockDirectory } from '../storage/lock.ts'
+import type { Target } from '../project/target.ts'
 import { type InputOf, type ResultOf, type Verb, carryOut } from './control.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { CONFIG_FILE, loadProject, projectFiles, requireProject } from './load-project.ts'
 import { openRuntime } from './open-runtime.ts'
+import { type OwnDirectory, ownDirectory } from './own-directory.ts'
 import { type ServerClient, runningServer } from './server-client.ts'
 import type { ProgressView } from './progress.ts'
 import { onStop } from './signals.ts'
+import { isShared, targetNamed } from './target.ts'
+import { touchedBy } from './touched.ts'
 import type { Progress } from './verbs/progress.ts'
 
 export interface ActOptions {
   readonly home: Home
   readonly json: boolean
   readonly progress: ProgressView
+  /** How long to wait for other processes of a target to hand over what the verb touches, ms. */
+  readonly waitMs?: number
 }
 
 /**
- * Carries out a verb that writes: by the server that runs on the data directory, or else here, under the directory's lock.
+ * Carries out a verb. What is in a data directory is worked on by the server that runs there, or else here, under the directory's lock. On a target
+ * that processes share, this is one of them: what the verb touches the others hand over meanwhile, and what it only reads it takes nothing of.
  *
- * Errors: `conflict`/`data-locked` when a process holds the directory that is no server; those of the verb.
+ * Errors: `conflict`/`data-locked` when a process holds the directory that is no server; those of `Runtime.having` and of the verb.
  */
 export async function act<V extends Verb>(
   verb: V,
@@ -30,31 +37,64 @@ export async function act<V extends Verb>(
 ): Promise<ResultOf<V>> {
   const { home, json, progress } = options
   await requireProject(home.project)
-  const holder = await lockOrServer(home)
   const tell = (event: Record<string, unknown>) => progress.show(event as unknown as Progress)
   try {
-    if ('control' in holder) {
-      if (!json && (await isOutdated(holder, home, effects))) effects.err.write(`${OUTDATED}\n`)
-      return (await holder.control(verb, input, tell)) as ResultOf<V>
-    }
+    const isOneOfMany = home.target !== undefined && isShared(await targetOf(home))
+    const holder = isOneOfMany ? await ownDirectory(home) : await lockOrServer(home)
+    if (!('control' in holder)) return (await actHere(verb, input, options, holder, tell, effects)) as ResultOf<V>
+    if (!json && (await isOutdated(holder, home, effects))) effects.err.write(`${OUTDATED}\n`)
+    return (await holder.control(verb, input, tell)) as ResultOf<V>
+  } finally {
+    progress.end()
+  }
+}
+
+async function targetOf({ project, target }: Home): Promise<Target> {
+  return targetNamed((await loadProject(project)).config, target!)
+}
+
+/** `place` is the directory to work in: this process's own until it is let go of. */
+async function actHere<V extends Verb>(
+  verb: V,
+  input: InputOf<V>,
+  { home, json, progress, waitMs }: ActOptions,
+  place: DirectoryLock | OwnDirectory,
+  tell: (event: Record<string, unknown>) => void,
+  effects: Effects,
+): Promise<unknown> {
+  const letGo = 'release' in place ? () => place.release() : () => place.close()
+  try {
     const project = await loadProject(home.project)
-    const { runtime, close } = await openRuntime({ project, home, eager: true, json }, effects)
+    // Under the lock of a data directory nobody is disturbed by having everything.
+    const touched = touchedBy(verb, input, project) ?? ('path' in place ? undefined : touchedBy('run', {}, project))
+    const { runtime, close } = await openRuntime(
+      {
+        project,
+        home: 'path' in place ? { ...home, data: place.path } : home,
+        eager: true,
+        json,
+        looking: touched === undefined,
+        ...(waitMs === undefined ? {} : { claimMs: waitMs }),
+      },
+      effects,
+    )
     const ignoreStop = onStop(async (signal) => {
       progress.end()
       effects.err.write(`${signal}: stopping after the work under way; what was acknowledged is kept.\n`)
       await close()
+      await letGo()
       return signal === 'SIGINT' ? 130 : 143
     }, effects.clock)
     try {
+      const work = () => carryOut(runtime, verb, input, tell)
       for (const runner of runtime.streams.values()) runner.start()
-      return (await carryOut(runtime, verb, input, tell)) as ResultOf<V>
+      return await (touched ? runtime.having(touched, work) : work())
     } finally {
       ignoreStop()
       await close()
     }
   } finally {
-    progress.end()
-    if ('release' in holder) await holder.release()
+    await letGo()
   }
 }
 

@@ -6,6 +6,7 @@ import type {
   PostgresState,
   RestCatalog,
   S3Lake,
+  SchemaRegistry,
   SparkEngine,
   Target,
 } from '../project/target.ts'
@@ -31,6 +32,16 @@ const KAFKA: Complete<KafkaLog> = {
   topicPrefix: 'text',
   retention: 'text',
   compression: { oneOf: ['none', 'lz4', 'zstd'] },
+  schemaRegistry: {
+    options: {
+      url: 'text',
+      username: 'text',
+      password: 'text',
+      token: 'text',
+      tls: { options: { ca: 'text', cert: 'text', key: 'text' } },
+    } satisfies Complete<SchemaRegistry>,
+    required: ['url'],
+  },
 }
 
 const REST: Complete<RestCatalog> = {
@@ -64,7 +75,11 @@ const S3: Complete<S3Lake> = {
 
 const DIRECTORY: Complete<DirectoryLake> = { kind: { oneOf: ['directory'] }, path: 'text', catalog: CATALOG }
 
-const SPARK: Complete<SparkEngine> = { kind: { oneOf: ['spark'] }, url: 'text', catalog: 'text' }
+const SPARK: Complete<SparkEngine> = {
+  kind: { oneOf: ['spark'] },
+  url: 'text',
+  catalog: { anyOf: ['text', { options: { uri: 'text', token: 'text' }, required: ['uri'] }] },
+}
 
 const POSTGRES: Complete<PostgresState> = { kind: { oneOf: ['postgres'] }, url: 'text', schema: 'text' }
 

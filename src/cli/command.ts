@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { durationMs } from '../base/duration.ts'
 import { MillraceError } from '../base/errors.ts'
 import { didYouMean } from '../base/suggest.ts'
 import type { Effects } from './effects.ts'
@@ -45,14 +46,38 @@ export const PROJECT_OPTIONS = {
   data: { type: 'string', value: 'DIR', doc: 'Where log and lake are kept. Default: .millrace in the project.' },
 } as const satisfies OptionSpecs
 
-/** For commands that a cluster's processes are started with, or looked at by. */
+/** For commands that may work on what a cluster has. */
 export const TARGET_OPTION = {
   target: {
     type: 'string',
     value: 'NAME',
-    doc: 'What to run on: a target of millrace.config.ts. Default: this machine.',
+    doc: 'What to work on: a target of millrace.config.ts. Default: this machine.',
   },
 } as const satisfies OptionSpecs
+
+/** For commands that change what other processes of a target may be at work on. */
+export const WAIT_OPTION = {
+  wait: {
+    type: 'string',
+    value: 'TIME',
+    doc: "How long to wait for other processes of the target to hand over what is changed. Default: '5 minutes'.",
+  },
+} as const satisfies OptionSpecs
+
+/** Time given by `--wait`, ms. Errors: `invalid`/`usage`. */
+export function waitOf({ wait }: { readonly wait: string | undefined }): { readonly waitMs?: number } {
+  return wait === undefined ? {} : { waitMs: duration('wait', wait) }
+}
+
+/** A length of time given as an option, ms. Errors: `invalid`/`usage`. */
+export function duration(option: string, text: string): number {
+  try {
+    return durationMs(text, `--${option}`)
+  } catch (error) {
+    if (error instanceof MillraceError) throw usageError(error.message, error.hint ?? '')
+    throw error
+  }
+}
 
 export const JSON_OPTION = {
   json: { type: 'boolean', doc: 'For machines: JSON on standard output, errors as JSON on standard error.' },

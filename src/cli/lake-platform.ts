@@ -2,53 +2,48 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { Database } from '../engine/duckdb/database.ts'
-import { Lake } from '../lake/lake.ts'
 import type { LocalFiles } from '../lake/store.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { type Project, checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
 import { bindProject } from '../runtime/bind.ts'
-import { DiskPlaces } from '../runtime/handler-places.ts'
 import { handlerStatus } from '../runtime/handlers.ts'
+import type { Stream } from '../project/stream.ts'
 import type { StepState } from '../runtime/scheduler.ts'
 import { type Observed, datasetDetail, datasetStatuses } from '../runtime/status.ts'
 import { LAYERS, newestStep } from '../runtime/warehouse.ts'
-import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/status.ts'
+import type { DatasetDetail, DatasetStatus, HandlerStatus, RunStatus, RunsQuestion } from '../project/status.ts'
 import type { Platform, Relation } from '../serving/platform.ts'
-import type { Effects } from './effects.ts'
-import type { Home } from './home.ts'
-import { logExtents } from './log-end.ts'
+import type { Clock } from '../base/clock.ts'
+import { runStatus } from './run-status.ts'
+import type { Sight } from './sight.ts'
 import { ProjectProblems } from './report-error.ts'
 import { absentTable, publishedRelation, quarantineRelation, quarantinedStream, relationNames } from './platform.ts'
 
-/** What serving can see of a project that does not run: its lake, as it lies on disk. Changes nothing and takes no lock. */
+/** What serving can see of a project without being one of its processes: its lake, as it lies there. Changes nothing and takes no lock. */
 export class LakePlatform implements Platform {
   readonly #project: Project
-  readonly #home: Home
-  readonly #effects: Effects
-  readonly #local: LocalFiles
+  readonly #sight: Sight
+  readonly #clock: Clock
   readonly #tables: ReadonlyMap<string, LakeTable>
   readonly #quarantines: ReadonlyMap<string, LakeTable | undefined>
 
   private constructor(
     project: Project,
-    home: Home,
-    effects: Effects,
-    local: LocalFiles,
+    sight: Sight,
+    clock: Clock,
     tables: ReadonlyMap<string, LakeTable>,
     quarantines: ReadonlyMap<string, LakeTable | undefined>,
   ) {
     this.#project = project
-    this.#home = home
-    this.#effects = effects
-    this.#local = local
+    this.#sight = sight
+    this.#clock = clock
     this.#tables = tables
     this.#quarantines = quarantines
   }
 
-  static async open(project: Project, home: Home, effects: Effects): Promise<LakePlatform> {
-    const { disk, clock } = effects
-    const lake = new Lake({ root: join(home.data, 'lake'), disk, clock })
+  static async open(project: Project, sight: Sight, clock: Clock): Promise<LakePlatform> {
+    const { lake } = sight
     const found = await Promise.all(
       project.order.map(async ({ kind, name }) => [name, await lake.load({ namespace: LAYERS[kind], name })] as const),
     )
@@ -59,7 +54,11 @@ export class LakePlatform implements Platform {
     const quarantines = await Promise.all(
       refusing.map(async ({ name }) => [name, await lake.load({ namespace: LAYERS.quarantine, name })] as const),
     )
-    return new LakePlatform(project, home, effects, lake.local, tables, new Map(quarantines))
+    return new LakePlatform(project, sight, clock, tables, new Map(quarantines))
+  }
+
+  get #local(): LocalFiles {
+    return this.#sight.lake.local
   }
 
   get project(): string {
@@ -112,14 +111,23 @@ export class LakePlatform implements Platform {
     return quarantineRelation(name, this.#quarantines.get(this.#project.dataset(name).name), this.#local)
   }
 
+  /** As kept by those that run; what a project without such a place has run is known to its process only. */
+  async runs(question: RunsQuestion): Promise<RunStatus[]> {
+    return ((await this.#sight.runs?.list(question)) ?? []).map(runStatus)
+  }
+
   async #observe(): Promise<Observed> {
     const lags = new Map(
-      await Promise.all(this.streamNames().map(async (name) => [name, await this.#lag(name)] as const)),
+      await Promise.all(
+        this.#project.order.flatMap((dataset) =>
+          dataset.kind === 'stream' ? [this.#lag(dataset).then((lag) => [dataset.name, lag] as const)] : [],
+        ),
+      ),
     )
     const lakeTable = (name: string) => this.#tables.get(name)!
     const handlers = await this.#handlers(lakeTable)
     return {
-      nowMs: this.#effects.clock.now(),
+      nowMs: this.#clock.now(),
       lakeTable,
       streamLag: (name) => lags.get(name)!,
       auditsOf: () => [],
@@ -131,11 +139,10 @@ export class LakePlatform implements Platform {
 
   /** How far the handlers were when the project last ran. */
   #handlers(lakeTable: (name: string) => LakeTable): Promise<{ dataset: string; status: HandlerStatus }[]> {
-    const places = new DiskPlaces(this.#effects.disk, this.#home.data)
     return Promise.all(
       [...this.#project.handlers.values()].map(async (handler) => {
         const { name } = handler.dataset
-        const place = await places.read(handler.name)
+        const place = await this.#sight.places?.read(handler.name)
         const own = place?.dataset === name ? place : undefined
         return {
           dataset: name,
@@ -145,9 +152,9 @@ export class LakePlatform implements Platform {
     )
   }
 
-  async #lag(stream: string): Promise<number> {
-    const offsets = newestStep(this.#tables.get(stream)!)?.record.offsets
-    const extents = await logExtents(this.#effects.disk, join(this.#home.data, 'log', stream))
+  async #lag(stream: Stream): Promise<number> {
+    const offsets = newestStep(this.#tables.get(stream.name)!)?.record.offsets
+    const extents = await this.#sight.extents(stream)
     return extents.reduce((sum, { from, to }, i) => sum + Math.max(0, to - (offsets?.[i] ?? from)), 0)
   }
 }

@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
 import { MillraceError } from '../base/errors.ts'
 import type { Project } from '../project/project.ts'
-import type { Role } from '../runtime/role.ts'
+import { ALL_ROLES, type Role } from '../runtime/role.ts'
 import { Runtime } from '../runtime/runtime.ts'
 import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
+import { itemText } from './item-text.ts'
 import type { OpenParts } from './open-parts.ts'
-import { planProject } from './plan-project.ts'
+import { checkSpark, planProject } from './plan-project.ts'
 import { ProjectProblems, reportError } from './report-error.ts'
 import { targetNamed } from './target.ts'
 
@@ -22,6 +24,10 @@ export interface OpenOptions {
   /** What this process does; everything unless given. */
   readonly roles?: ReadonlySet<Role>
   readonly json: boolean
+  /** Only looks: makes and changes nothing. */
+  readonly looking?: boolean
+  /** How long it may wait for what other processes have and it claims, ms. */
+  readonly claimMs?: number
 }
 
 export interface OpenedRuntime {
@@ -37,7 +43,7 @@ export interface OpenedRuntime {
  * Errors: `invalid`/`bad-project` with everything wrong with the project; those of `Runtime.open`.
  */
 export async function openRuntime(
-  { project, home, eager, json, roles }: OpenOptions,
+  { project, home, eager, json, roles, looking, claimMs }: OpenOptions,
   effects: Effects,
 ): Promise<OpenedRuntime> {
   const { clock, disk } = effects
@@ -52,9 +58,27 @@ export async function openRuntime(
   if (target) {
     // What a cluster needs is not loaded where there is none.
     const { openParts } = await import('./open-parts.ts')
-    parts = await openParts({ project, target, home, member: run, onError }, effects)
+    const member = `${hostname()}:${process.pid}:${run}`
+    const onWaiting = (item: string, holder: string) =>
+      effects.err.write(json ? '' : `${itemText(item)} is with ${holder}: waiting until it hands it over …\n`)
+    parts = await openParts(
+      {
+        project,
+        target,
+        home,
+        member,
+        onError,
+        onWaiting,
+        ...(looking ? { looking } : {}),
+        ...(claimMs === undefined ? {} : { claimMs }),
+      },
+      effects,
+    )
   }
   try {
+    // Before anything is made or changed there. What computes no tables does not need it.
+    if (target?.engine && looking !== true && (roles ?? ALL_ROLES).has('schedule'))
+      await checkSpark(project, target.engine.url)
     const runtime = await Runtime.open({
       project,
       loader: LOADER,
@@ -66,6 +90,7 @@ export async function openRuntime(
       onFatal,
       ...(parts ? { parts } : {}),
       ...(roles ? { roles } : {}),
+      ...(looking ? { looking } : {}),
     })
     const close = async () => {
       try {
@@ -77,7 +102,7 @@ export async function openRuntime(
     return { runtime, close }
   } catch (error) {
     await parts?.close()
-    if (!(error instanceof MillraceError) || error.kind !== 'invalid') throw error
+    if (!(error instanceof MillraceError) || error.kind !== 'invalid' || error instanceof ProjectProblems) throw error
     const { problems } = await planProject(home.project)
     throw problems.length > 0 ? new ProjectProblems(home.project, problems) : error
   }

@@ -10,7 +10,7 @@ import { QUARANTINE_FIELDS } from '../quality/quarantine.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { datasetDetail, datasetStatuses, observe } from '../runtime/status.ts'
 import { relationOf } from '../runtime/warehouse.ts'
-import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
+import type { DatasetDetail, DatasetStatus, RunStatus, RunsQuestion } from '../project/status.ts'
 import type {
   ChangesPage,
   ChangesQuestion,
@@ -20,6 +20,7 @@ import type {
   Relation,
 } from '../serving/platform.ts'
 import { carryOut } from './control.ts'
+import { runStatus } from './run-status.ts'
 
 /** What serving sees of a running project. */
 export class RuntimePlatform implements Platform {
@@ -36,7 +37,7 @@ export class RuntimePlatform implements Platform {
   }
 
   notReady(): string | undefined {
-    return this.waitingFor
+    return this.waitingFor ?? this.#runtime.trouble
   }
 
   append(stream: string, batch: IncomingBatch): Promise<{ received: number; repeated: boolean }> {
@@ -96,6 +97,10 @@ export class RuntimePlatform implements Platform {
 
   changes(name: string): DatasetChanges {
     return new RuntimeChanges(this.#runtime, this.#runtime.project.dataset(name).name)
+  }
+
+  async runs(question: RunsQuestion): Promise<RunStatus[]> {
+    return (await this.#runtime.history.list(question)).map(runStatus)
   }
 
   async control(

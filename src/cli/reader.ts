@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { assert } from '../base/errors.ts'
 import type { ParameterValues } from '../engine/duckdb/bind.ts'
-import type { DatasetStatus } from '../project/status.ts'
+import type { DatasetStatus, RunStatus } from '../project/status.ts'
 import { endpointNamed, endpointParameters, endpointSql } from '../serving/endpoints.ts'
 import { servingLimits } from '../serving/limits.ts'
 import { Queries } from '../serving/queries.ts'
@@ -13,7 +13,11 @@ import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { LakePlatform } from './lake-platform.ts'
 import { loadProject } from './load-project.ts'
+import { type Sight, openSight } from './sight.ts'
 import { type ServerClient, runningServer } from './server-client.ts'
+
+/** Runs that are told, as many as a server tells. */
+const RUNS = 100
 
 type Format = 'json' | 'csv'
 type Parameters = readonly (string | number)[] | Readonly<Record<string, string>>
@@ -25,6 +29,8 @@ export interface Reader {
   /** The answer of an endpoint, whose parameters are given as text: the document of `GET /v1/endpoints/{name}`, or CSV. */
   endpoint(name: string, format: Format, parameters: URLSearchParams): Promise<Buffer>
   datasets(): Promise<DatasetStatus[]>
+  /** What ran last, newest first. */
+  runs(): Promise<RunStatus[]>
   /** Where it reads from: a URL, or undefined for the lake. */
   readonly url: string | undefined
   close(): Promise<void>
@@ -65,6 +71,11 @@ class ServerReader implements Reader {
     return answer.datasets
   }
 
+  async runs(): Promise<RunStatus[]> {
+    const { runs } = JSON.parse((await this.#server.ask('GET', '/v1/runs')).toString('utf8')) as { runs: RunStatus[] }
+    return runs
+  }
+
   async close(): Promise<void> {}
 }
 
@@ -74,16 +85,19 @@ function isList(parameters: Parameters): parameters is readonly (string | number
 
 class LakeReader implements Reader {
   readonly url = undefined
+  readonly #sight: Sight
   readonly #platform: LakePlatform
   readonly #openPool: () => Promise<{ queries: Queries; close(): Promise<void> }>
   #pool: Promise<{ queries: Queries; close(): Promise<void> }> | undefined
   readonly #rowsMax: number
 
   private constructor(
+    sight: Sight,
     platform: LakePlatform,
     rowsMax: number,
     openPool: () => Promise<{ queries: Queries; close(): Promise<void> }>,
   ) {
+    this.#sight = sight
     this.#platform = platform
     this.#rowsMax = rowsMax
     this.#openPool = openPool
@@ -91,12 +105,16 @@ class LakeReader implements Reader {
 
   static async open(home: Home, effects: Effects): Promise<LakeReader> {
     const project = await loadProject(home.project)
-    const platform = await LakePlatform.open(project, home, effects)
+    const sight = await openSight(project, home, effects)
+    const platform = await LakePlatform.open(project, sight, effects.clock).catch(async (error: unknown) => {
+      await sight.close()
+      throw error
+    })
     const limits = servingLimits(project.config)
-    return new LakeReader(platform, limits.queryRows, async () => {
+    return new LakeReader(sight, platform, limits.queryRows, async () => {
       const temporary = await mkdtemp(join(tmpdir(), 'millrace-query-'))
       const pool = await SqlPool.open({
-        roots: [join(home.data, 'lake')],
+        roots: [sight.lake.local.directory],
         temporary: join(temporary, 'queries'),
         memoryBytes: limits.queryMemoryBytes,
         temporaryBytes: limits.querySpillBytes,
@@ -149,7 +167,15 @@ class LakeReader implements Reader {
     return this.#platform.datasets()
   }
 
+  runs(): Promise<RunStatus[]> {
+    return this.#platform.runs({ limit: RUNS })
+  }
+
   async close(): Promise<void> {
-    if (this.#pool) await (await this.#pool).close()
+    try {
+      if (this.#pool) await (await this.#pool).close()
+    } finally {
+      await this.#sight.close()
+    }
   }
 }

@@ -19,6 +19,11 @@ export function targetNamed({ targets = {} }: Config, name: string): Target {
   })
 }
 
+/** Whether all that a project keeps is where other machines are too, and leases tell who works on it: then no data directory matters. */
+export function isShared({ log, lake, state }: Target): boolean {
+  return log !== undefined && lake !== undefined && state !== undefined
+}
+
 /** Some roles alone need a log and a lake that other processes share. Errors: `invalid`/`usage`. */
 export function checkShared(roles: ReadonlySet<Role>, target: Target | undefined): void {
   if (roles.size === ROLES.length || (target?.log && target.lake)) return

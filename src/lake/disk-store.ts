@@ -108,6 +108,9 @@ export class DiskStore implements LakeStore {
     return this.#disk.remove(location)
   }
 
+  /** What is written in part is a file like others. */
+  async abandonUploads(): Promise<void> {}
+
   makeNamespace(name: string): Promise<void> {
     return this.#disk.makeDirectory(`${this.root}/${name}`)
   }

@@ -10,9 +10,14 @@ const SAFETY_AGE_MS_MIN = 3_600_000
 /**
  * Deletes files below the table's `data/` and `metadata/` that no snapshot needs and that were last written more than
  * `olderThanMs` ago: what crashed commits left, and what expiry could not delete. Younger files may belong to a commit
- * under way, so an age below an hour is refused (`invalid` / `bad-age`). Returns the paths deleted.
+ * under way, so an age below an hour is refused (`invalid` / `bad-age`); those written since `sparedSinceMs` stay as well. Uploads that nobody has ended
+ * in all that time are given up. Returns the paths deleted.
  */
-export async function removeOrphans(table: LakeTable, olderThanMs: number): Promise<string[]> {
+export async function removeOrphans(
+  table: LakeTable,
+  olderThanMs: number,
+  sparedSinceMs: number = Infinity,
+): Promise<string[]> {
   if (!(olderThanMs >= SAFETY_AGE_MS_MIN)) {
     throw new MillraceError(
       'invalid',
@@ -25,7 +30,8 @@ export async function removeOrphans(table: LakeTable, olderThanMs: number): Prom
   }
   const { store, clock, manifests } = table.context
   // Listed before the table is refreshed: what was committed since is then among the files needed.
-  const before = clock.now() - olderThanMs
+  const before = Math.min(clock.now() - olderThanMs, sparedSinceMs)
+  await store.abandonUploads(table.location, before)
   const old: string[] = []
   for (const part of ['data', 'metadata'])
     for await (const { location, modifiedMs } of store.files(`${table.location}/${part}`))

@@ -22,6 +22,8 @@ export interface S3StoreOptions {
   readonly cacheDirectory: string
   /** Another catalog takes the commits: the bucket need not refuse to overwrite. */
   readonly commitsElsewhere?: boolean
+  /** Nothing will be written: whether the bucket can hold a lake is not tried out. */
+  readonly looking?: boolean
   /** Opens tables where the configuration has no credentials. */
   readonly vended?: VendedAccess
   /** How long the store may be away, and how long one try may go without progress; see S3Effects. */
@@ -60,6 +62,7 @@ export class S3Store implements LakeStore {
     config,
     cacheDirectory,
     commitsElsewhere,
+    looking,
     vended,
     ...effects
   }: S3StoreOptions): Promise<S3Store> {
@@ -69,9 +72,8 @@ export class S3Store implements LakeStore {
     const objects = new Objects(config, { ...effects, random }, vended)
     const own = await objects.own()
     // What opens the bucket is handed out with its tables.
-    if (!vended && commitsElsewhere === true) await own.checkBucket()
-    if (commitsElsewhere !== true)
-      await checkConditionalWrites(own, `${base}.probe-${Buffer.from(effects.random(16)).toString('hex')}`)
+    if (commitsElsewhere || looking) await (vended ? undefined : own.checkBucket())
+    else await checkConditionalWrites(own, `${base}.probe-${Buffer.from(effects.random(16)).toString('hex')}`)
     const key = (location: string): string => keyOf(location, bucket)
     const remote = {
       download: async (location: string, path: string) => (await objects.at(location)).download(key(location), path),
@@ -136,6 +138,10 @@ export class S3Store implements LakeStore {
     this.#written.delete(location)
     await (await this.#at(location)).remove(this.#key(location))
     await this.local.forget(location)
+  }
+
+  async abandonUploads(place: string, beforeMs: number): Promise<void> {
+    await (await this.#at(place)).abandonUploads(this.#key(`${place}/`), beforeMs)
   }
 
   async makeNamespace(): Promise<void> {}

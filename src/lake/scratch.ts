@@ -3,6 +3,7 @@ import type { Field } from '../project/columns.ts'
 import { prepareCommit } from './commit.ts'
 import type { ColumnStats, DataFile } from './data-file.ts'
 import type { Lake } from './lake.ts'
+import { isBelow, normalLocation } from './location.ts'
 import { TableView } from './manifests.ts'
 import { currentSchema } from './metadata.ts'
 import type { TableMetadata } from './metadata.ts'
@@ -49,7 +50,43 @@ export async function scratchInput(lake: Lake, table: LakeTable, files: readonly
 export async function scratchOutput(lake: Lake, target: LakeTable, directory: string): Promise<LakeTable> {
   refuseMangled(target)
   const id = newId(lake, 'out')
-  return lake.createFrom(id, emptyLike(lake, id, target, { ...WRITTEN, 'write.data.path': directory }))
+  const since = String(lake.context.clock.now())
+  return lake.createFrom(id, emptyLike(lake, id, target, { ...WRITTEN, [DATA_PATH]: directory, [SINCE]: since }))
+}
+
+/** Where an engine writes what nobody will commit, though it writes it as rows of a table: it reaches it as it reaches the lake. */
+export async function scratchPlace(lake: Lake): Promise<{ readonly directory: string; remove(): Promise<void> }> {
+  const { store } = lake.context
+  const location = lake.locationOf(newId(lake, COMPARED))
+  await store.makeTable(location)
+  return { directory: `${location}/data`, remove: () => store.removeTable(location) }
+}
+
+const COMPARED = 'compared'
+const DATA_PATH = 'write.data.path'
+/** When an output was made: no file that it holds is older. */
+const SINCE = 'millrace.since'
+/** A file beside a scratch table's metadata by which the step that uses it tells that it lives: the time, ms since the epoch. */
+const ALIVE = 'alive'
+
+/** Tells that scratch tables are in use. To be repeated, more often than what is swept is old. */
+export async function keepAlive({ context: { store, clock } }: Lake, tables: Iterable<LakeTable>): Promise<void> {
+  for (const { location } of tables) await store.note(`${location}/metadata/${ALIVE}`, Buffer.from(String(clock.now())))
+}
+
+/**
+ * When the oldest of the steps began that are writing to a table's own place what is not adopted yet; undefined for none. A step that was killed counts
+ * until it is swept.
+ */
+export async function writingSince(lake: Lake, table: LakeTable): Promise<number | undefined> {
+  const times: number[] = []
+  for (const id of await lake.list(SCRATCH)) {
+    const { properties = {} } = (await lake.load(id))?.view.metadata ?? {}
+    const since = properties[SINCE]
+    if (since !== undefined && isBelow(normalLocation(properties[DATA_PATH] ?? ''), table.location))
+      times.push(Number(since))
+  }
+  return times.length === 0 ? undefined : Math.min(...times)
 }
 
 /** A table of an engine's own for what a step computes once and reads again; it goes with its files. */
@@ -98,17 +135,35 @@ export async function adopt(scratch: LakeTable, target: LakeTable): Promise<Data
   }))
 }
 
-/** Removes scratch tables that nobody has touched for so long: what steps that were killed left. Returns how many. */
+/** Removes scratch tables of which nobody has told for so long that they are in use: what steps that were killed left. Returns how many. */
 export async function sweepScratch(lake: Lake, olderThanMs: number): Promise<number> {
-  const before = lake.context.clock.now() - olderThanMs
+  const { store, clock } = lake.context
+  const before = clock.now() - olderThanMs
   let swept = 0
   for (const id of await lake.list(SCRATCH)) {
     const table = await lake.load(id)
-    if (!table || table.view.metadata['last-updated-ms'] > before) continue
+    if (!table || Math.max(table.view.metadata['last-updated-ms'], await aliveAt(lake, table)) > before) continue
     await lake.drop(id)
     swept++
   }
+  for (const name of await store.names(`${lake.root}/${SCRATCH}`)) {
+    const location = `${lake.root}/${SCRATCH}/${name}`
+    if (!name.startsWith(`${COMPARED}_`) || (await newestIn(lake, location)) > before) continue
+    await store.removeTable(location)
+    swept++
+  }
   return swept
+}
+
+async function aliveAt({ context: { store } }: Lake, { location }: LakeTable): Promise<number> {
+  const note = `${location}/metadata/${ALIVE}`
+  return (await store.exists(note)) ? Number((await store.read(note)).toString('utf8')) : 0
+}
+
+async function newestIn({ context: { store } }: Lake, place: string): Promise<number> {
+  let newest = 0
+  for await (const { modifiedMs } of store.files(place)) newest = Math.max(newest, modifiedMs)
+  return newest
 }
 
 /** What makes an engine's files like Millrace's own, and keeps it from removing any that others refer to. */

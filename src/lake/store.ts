@@ -47,6 +47,8 @@ export interface LakeStore {
   note(location: string, bytes: Buffer): Promise<void>
   /** Removes a file; none is no error. */
   remove(location: string): Promise<void>
+  /** Gives up what was begun to be written below a place before a time, ms, and never ended, where that takes up room. */
+  abandonUploads(place: string, beforeMs: number): Promise<void>
   /** Prepares the place of a namespace, which may be there. */
   makeNamespace(name: string): Promise<void>
   /** Prepares the places `data` and `metadata` of a table, which may be there. */

@@ -76,6 +76,11 @@ export class LakeTable {
     return partitionOf(this.#view.defaultSpec, this.#view.fields)
   }
 
+  /** The same as long as it is the same table: one that is dropped and made again has another. */
+  get uuid(): string {
+    return this.#view.metadata['table-uuid']
+  }
+
   get properties(): Readonly<Record<string, string>> {
     return this.#view.metadata.properties ?? {}
   }

@@ -1,9 +1,13 @@
+import type { MillraceError } from '../base/errors.ts'
+
 /** A stream's durable log: the port. Adapters: `local/` (segment files), `kafka/` (topics); conformance suite: test/log/conformance.ts. */
 export interface StreamLog {
   readonly stream: string
   readonly partitions: readonly PartitionLog[]
   /** Every source mark ever appended, by partition and offset; neighbours with equal marks are one entry. */
   marks(): readonly Mark[]
+  /** What reading waits for, where records come from elsewhere: it goes on by itself. */
+  waitingFor?(): MillraceError | undefined
   /** Waits for appends under way, refuses new ones, releases files. */
   close(): Promise<void>
 }

@@ -4,7 +4,7 @@ import type { IdentifiedField } from './columns.ts'
 export interface DatasetStatus {
   name: string
   kind: 'stream' | 'table'
-  /** `ok`, `blocked` (an audit failed: the last good snapshot is served), `failed` (the last refresh threw), `held` (an input is blocked or failed), `empty`. */
+  /** `ok`, `blocked` (an audit failed: the last good snapshot is served), `failed` (the last refresh threw), `held` (an input is blocked or failed, or what it reads from does not answer), `empty`. */
   state: 'ok' | 'blocked' | 'failed' | 'held' | 'empty'
   /** Why, when not ok. */
   reason?: string
@@ -60,4 +60,30 @@ export interface DatasetDetail extends DatasetStatus {
   bytes: number
   /** The declaration's SQL, for tables. */
   sql?: string
+}
+
+/** Something that ran: what `GET /v1/runs` and `millrace status --runs --json` tell of each. */
+export interface RunStatus {
+  id: string
+  /** `refresh`: a step of a table. */
+  kind: string
+  dataset?: string
+  /** The process. */
+  holder: string
+  /** ISO 8601 UTC. */
+  started_at: string
+  /** Null while it runs, and for one whose process ended before it did. */
+  ended_at: string | null
+  outcome: 'succeeded' | 'failed' | 'stopped' | null
+  /** `rows` of the table afterwards, of these `added`, and `removed`; `intervals` that were computed. */
+  counts?: Record<string, number>
+  error?: { code: string; message: string; hint?: string }
+}
+
+export interface RunsQuestion {
+  dataset?: string
+  outcome?: 'succeeded' | 'failed' | 'stopped'
+  /** Those that began before the run of this id. */
+  before?: string
+  limit?: number
 }

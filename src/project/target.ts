@@ -31,6 +31,20 @@ export interface KafkaLog {
   retention?: string
   /** How records are compressed on their way and in the topic. Default 'lz4'. */
   compression?: 'none' | 'lz4' | 'zstd'
+  /** Where the Avro and JSON schemas are that others write their topics with, for streams with a `topic`. */
+  schemaRegistry?: SchemaRegistry
+}
+
+/** A registry with the interface of Confluent's. */
+export interface SchemaRegistry {
+  /** With the path of the interface: `https://registry:8081`, `http://apicurio:8080/apis/ccompat/v7`. */
+  url: string
+  username?: string
+  password?: string
+  /** A bearer token, instead of username and password. */
+  token?: string
+  /** Certificates as PEM texts, where the system's do not do. */
+  tls?: { ca?: string; cert?: string; key?: string }
 }
 
 /** A directory that all processes see at the same path, on a file system with hard links. */
@@ -84,8 +98,11 @@ export interface SparkEngine {
   kind: 'spark'
   /** `sc://host:15002`, with options as Spark's clients take them: `sc://host:443/;use_ssl=true;token=…`. */
   url: string
-  /** Where Spark reaches this project's Iceberg REST catalog: `http://host:4400/iceberg`. Default: the server's own address. */
-  catalog?: string
+  /**
+   * Where Spark reaches this project's Iceberg REST catalog: `http://host:4400/iceberg`, with the token of the server where it has one. Not needed for a
+   * lake in a directory, which Spark may read itself.
+   */
+  catalog?: string | { uri: string; token?: string }
 }
 
 /** PostgreSQL 14 or newer. */

@@ -24,12 +24,17 @@ export interface Gate {
    * one for itself; the exact reader does not.
    */
   prepare(file: string, exact: boolean): string
-  /** The SELECT giving the accepted rows among prepared records, a table or subquery. */
-  judge(prepared: string, partition: number): string
+  /** The columns of accepted rows, as SQL over judged records. */
+  accepted(partition: number): string
   /** A SELECT giving, per record of an NDJSON file and in its order, its failures as a list of [rule, reason]. Without a file: to bind only. */
   diagnose(file?: string): string
   /** Two 64-bit fingerprint halves of the unique key over typed columns; undefined without one. */
   readonly fingerprint: readonly [string, string] | undefined
+}
+
+/** The SELECT giving the accepted rows among prepared records, a table or subquery: `verdict` is the name of a lane's `gate` function. */
+export function judgeSql(verdict: string, accepted: string, prepared: string): string {
+  return `SELECT ${accepted} FROM (SELECT *, ${verdict}("$state", "$first", "$second", "$time") AS "_offset" FROM ${prepared}) WHERE "_offset" IS NOT NULL`
 }
 
 /** What the first argument of the lane's `gate` function says. */
@@ -92,11 +97,11 @@ export function compileGate(
       ]
       return `SELECT ${columns.join(', ')}, ${state} AS "$state", ${first} AS "$first", ${second} AS "$second", ${time} AS "$time" FROM (${typedColumns(file, exact)})`
     },
-    judge(prepared, partition) {
+    accepted(partition) {
       const columns = streamFields(stream).map((field) =>
         field.name === '_partition' ? `${partition} AS "_partition"` : quoteIdentifier(field.name),
       )
-      return `SELECT ${columns.join(', ')} FROM (SELECT *, gate("$state", "$first", "$second", "$time") AS "_offset" FROM ${prepared}) WHERE "_offset" IS NOT NULL`
+      return columns.join(', ')
     },
     diagnose(file) {
       const failures = [

@@ -69,6 +69,9 @@ export function quarantineSelect(file: string): string {
   return `SELECT rule, reason, failures, raw, source, file, line, epoch_ms(received_at) AS received_at, code, _partition, _offset FROM read_ndjson(${quoteLiteral(file)}, columns = {rule: 'VARCHAR', reason: 'VARCHAR', failures: 'VARCHAR', raw: 'VARCHAR', source: 'VARCHAR', file: 'VARCHAR', line: 'BIGINT', received_at: 'BIGINT', code: 'VARCHAR', _partition: 'INTEGER', _offset: 'BIGINT'})`
 }
 
+/** How much of a string is shown, characters. */
+const SHOWN = 120
+
 /** What is wrong with a line before any rule is asked: it is not a JSON object. */
 export function malformed(line: string): readonly [rule: string, reason: string] | undefined {
   let value: unknown
@@ -80,6 +83,9 @@ export function malformed(line: string): readonly [rule: string, reason: string]
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value))
     return hasLoneSurrogate(line) ? ['malformed', 'a \\u escape is half of a surrogate pair: no character'] : undefined
+  // Text that says why it is text, as what a topic of others holds: docs/kafka.md.
+  if (typeof value === 'string' && value !== '')
+    return ['malformed', `a JSON string where an object is expected: ${value.slice(0, SHOWN).toWellFormed()}`]
   return [
     'malformed',
     `a JSON ${Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value} where an object is expected`,

@@ -112,8 +112,17 @@ export function wellTyped(text: string, value: string, type: ColumnType, nullabl
 /** Below it every double is the one its text names. */
 const EXACT_MAX = 2 ** 53
 
-// Most integers are plain digits; only text with a point or an exponent takes the slow, exact way.
+/** By its length, the least integer that plain digits may stand for: one with zeros in front is looked at again. */
+const LEAST_OF_LENGTH = `[${[0, ...Array.from({ length: 18 }, (_, i) => 10 ** (i + 1))].join(', ')}]`
+
+// Most integers are plain digits, which have as many as their value. So have some with an exponent, whose value is exact; text
+// with a point never has. All else takes the slow way. DuckDB rounds what it casts, so the cast alone proves nothing.
 function integer(text: string, type: string): string {
+  const cast = `TRY_CAST(${text} AS ${type})`
+  return `CASE WHEN ${cast} >= ${LEAST_OF_LENGTH}[strlen(${text})] THEN ${cast} ELSE ${anyInteger(text, type)} END`
+}
+
+function anyInteger(text: string, type: string): string {
   const double = `TRY_CAST(${text} AS DOUBLE)`
   const whole = `rtrim(rtrim(${text}, '0'), '.')`
   const exact = `abs(${double}) < ${EXACT_MAX}`

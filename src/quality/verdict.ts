@@ -63,12 +63,14 @@ export class Verdict {
   bad: number[] = []
   /** Of `bad`, those that are good in themselves. */
   refusals = new Map<number, Refusal>()
+  /** Oldest event time accepted, ms since the epoch; Infinity before the first. */
+  oldestMs = Infinity
 
-  /** Makes the function known to a connection. */
-  register(connection: DuckDBConnection): void {
+  /** Makes the function known, by this name, to a connection. */
+  register(connection: DuckDBConnection, name: string): void {
     connection.registerScalarFunction(
       DuckDBScalarFunction.create({
-        name: 'gate',
+        name,
         volatile: true,
         specialHandling: true,
         parameterTypes: [TINYINT, UBIGINT, UBIGINT, DOUBLE],
@@ -92,7 +94,17 @@ export class Verdict {
     this.accepted = this.duplicates = this.skipped = 0
     this.bad = []
     this.refusals = new Map()
+    this.oldestMs = Infinity
     this.#nextArrival = 0
+  }
+
+  /**
+   * Whether the verdict would have been the same had the lane accepted records up to this event time before the batch: then
+   * none of those accepted is late.
+   */
+  standsAfter(newestMs: number): boolean {
+    const { latenessMs, acceptLateMs } = this.#order!.eventTime ?? TIMELESS
+    return this.refusals.size === 0 && !(newestMs - this.oldestMs > latenessMs + acceptLateMs)
   }
 
   /** Whether the file held the frames and records it should. */
@@ -168,6 +180,7 @@ export class Verdict {
       if (outcome === SEEN.fresh) {
         this.accepted++
         if (timeMs > memory.newestMs) memory.newestMs = timeMs
+        if (timeMs < this.oldestMs) this.oldestMs = timeMs
         // The two halves of a little-endian 64-bit integer: BigInt arithmetic per row would cost more than the check.
         offsets[2 * i] = offset >>> 0
         offsets[2 * i + 1] = Math.floor(offset / 0x1_0000_0000)

@@ -1,8 +1,16 @@
 import { MillraceError } from '../base/errors.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
+import type { Dataset } from '../project/dataset.ts'
 import { type Counts, NO_COUNTS, type StepRecord, type Superseded, addCounts, readRecord } from './record.ts'
 
-/** Where a stream stands in the lake. */
+/** What the rows of a table of functions are made by, and of. When either is another, all of them are to be made anew. */
+export interface Basis {
+  readonly code: string
+  /** Names the rows of the input: `Reach.source`. */
+  readonly source: string
+}
+
+/** Where a stream stands in the lake, or a table that functions make of one. */
 export interface Committed {
   /** Next offset per partition. */
   readonly offsets: readonly number[]
@@ -15,12 +23,18 @@ export interface Committed {
   readonly replays: number
   /** Ranges that hold an older version of a file, and were left out. */
   readonly superseded: readonly Superseded[]
+  /** Tables of functions; undefined before the first rows. */
+  readonly basis?: Basis | undefined
+  /** Tables of functions: the snapshots that the newest rows were made of. */
+  readonly inputs?: StepRecord['inputs'] | undefined
 }
 
 /** What a commit adds to where a stream stands, whatever others have added meanwhile. */
 export interface Advance {
   readonly moves: ReadonlyMap<number, Move>
   readonly counts: Counts
+  /** Of tables of functions. */
+  readonly made?: { readonly basis: Basis; readonly inputs: StepRecord['inputs'] }
 }
 
 /** A partition's records [from, to) are in the commit. */
@@ -36,12 +50,25 @@ export interface Beginning {
   /** First offset of each partition. */
   readonly starts: readonly number[]
   readonly hasEventTime: boolean
+  /** Of a table whose rows were made by steps that recorded no offsets. */
+  readonly basis?: Basis
+}
+
+export function isSameBasis(a: Basis, b: Basis): boolean {
+  return a.code === b.code && a.source === b.source
 }
 
 /** Where the newest of some snapshots with a record, newest first, says that the stream stands. */
-export function committedIn(line: Iterable<Snapshot>, { starts, hasEventTime }: Beginning): Committed {
+export function committedIn(line: Iterable<Snapshot>, { starts, hasEventTime, basis }: Beginning): Committed {
   const record = newestRecord(line)
   return {
+    basis:
+      record?.source !== undefined
+        ? { code: record.code, source: record.source }
+        : record?.offsets
+          ? undefined
+          : record && basis,
+    inputs: record?.inputs,
     offsets: starts.map((start, i) => record?.offsets?.[i] ?? start),
     counts: record?.counts ?? NO_COUNTS,
     newest: hasEventTime ? starts.map((_, i) => record?.newest?.[i] ?? null) : [],
@@ -80,12 +107,13 @@ export function lineOfRef(table: LakeTable, ref: string): Snapshot[] {
 }
 
 /** Where the stream stands after a commit. The rest is as others left it. */
-export function advanced(before: Committed, { moves, counts }: Advance): Committed {
+export function advanced(before: Committed, { moves, counts, made }: Advance): Committed {
   const newest = [...before.newest]
   for (const [partition, { newestMs }] of moves)
     if (newestMs !== undefined && newest.length > 0) newest[partition] = newestMs
   return {
     ...before,
+    ...made,
     offsets: before.offsets.map((offset, i) => moves.get(i)?.to ?? offset),
     counts: addCounts(before.counts, counts),
     newest,
@@ -103,13 +131,13 @@ export interface Claim {
 /**
  * Refuses a worker that another has taken the place of. Errors: `conflict`/`fenced`, whose context says which partition.
  */
-export function checkClaims(stream: string, committed: Committed, claims: ReadonlyMap<number, Claim>): void {
+export function checkClaims(dataset: Dataset, committed: Committed, claims: ReadonlyMap<number, Claim>): void {
   for (const [partition, { epoch, offset }] of claims) {
     const known = committed.epochs[partition] ?? undefined
     const reached = committed.offsets[partition]!
     if (known === epoch && (offset === undefined || offset === reached)) continue
     throw fenced(
-      stream,
+      dataset,
       partition,
       known === epoch
         ? `is committed up to ${reached}, and this process goes on from ${offset}`
@@ -118,28 +146,38 @@ export function checkClaims(stream: string, committed: Committed, claims: Readon
   }
 }
 
-function fenced(stream: string, partition: number, what: string): MillraceError {
+function fenced({ kind, name }: Dataset, partition: number, what: string): MillraceError {
   return new MillraceError(
     'conflict',
     'fenced',
-    `Partition ${partition} of stream '${stream}' ${what}: another worker has it, and nothing was committed.`,
+    `Partition ${partition} of ${kind} '${name}' ${what}: another worker has it, and nothing was committed.`,
     {
       hint: 'Let one process at a time work on a partition; this one may take it again under a new lease.',
-      context: { dataset: stream, partition },
+      context: { dataset: name, partition },
     },
+  )
+}
+
+/** Refuses what was made beside rows that are not there any more. Errors: `conflict`/`overtaken`. */
+export function overtaken(table: string): MillraceError {
+  return new MillraceError(
+    'conflict',
+    'overtaken',
+    `Table '${table}' is being computed anew by another process: nothing was committed.`,
+    { hint: 'It is tried again by itself.', context: { dataset: table } },
   )
 }
 
 /** Refuses to take partitions that others took later. Errors: `conflict`/`fenced`. */
 export function checkEpochs(
-  stream: string,
+  dataset: Dataset,
   committed: Committed,
   partitions: ReadonlyMap<number, number | undefined>,
 ): void {
   for (const [partition, epoch = Infinity] of partitions) {
     const known = committed.epochs[partition] ?? -Infinity
     if (known > epoch)
-      throw fenced(stream, partition, `was taken with epoch ${known}, and this process asks with ${epoch}`)
+      throw fenced(dataset, partition, `was taken with epoch ${known}, and this process asks with ${epoch}`)
   }
 }
 
@@ -151,12 +189,14 @@ export function fencedPartition(error: unknown): number | undefined {
 
 /** The record of a stream that stands so. */
 export function recordOf(
-  { offsets, counts, newest, epochs, replays, superseded }: Committed,
+  { offsets, counts, newest, epochs, replays, superseded, basis, inputs }: Committed,
   { run, code }: { readonly run: string; readonly code: string },
 ): StepRecord {
   return {
     run,
     code,
+    ...(basis === undefined ? {} : basis),
+    ...(basis === undefined || inputs === undefined ? {} : { inputs }),
     offsets,
     counts,
     ...(newest.length === 0 ? {} : { newest }),

@@ -34,6 +34,7 @@ let steps = 0
 
 class DuckdbStep implements EngineStep {
   readonly dialect = DUCKDB
+  readonly subqueryRows = 25_000
   readonly #database: Database
   readonly #number = ++steps
   readonly #kept = new Set<string>()

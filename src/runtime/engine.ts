@@ -25,6 +25,8 @@ export interface Engine {
  */
 export interface EngineStep {
   readonly dialect: Dialect
+  /** About how many rows it reads in the time that one more subquery of a statement takes by itself. */
+  readonly subqueryRows: number
   /**
    * SQL of a table expression: the rows of exactly these files in the table's present columns, whichever they had when the file
    * was written. With `fileColumn`, a column of that name tells the path of the file that a row is in.

@@ -20,6 +20,12 @@ export interface Frame {
   readonly marksOpen: boolean
   /** SQL, for a select list: starts of the windows that a moment lies in, a row each. */
   startsSql(dialect: Dialect, time: string): string
+  /** SQL: the slot that a moment lies in, by its start. Windows consist of whole slots. */
+  slotSql(dialect: Dialect, time: string): string
+  /** Starts of the windows that a slot is part of. */
+  startsOf(slotMs: number): number[]
+  /** How many windows a moment lies in, at most. */
+  readonly overlap: number
   /** SQL literal of a start. */
   literal(dialect: Dialect, startMs: number): string
   /** A start as the lake's filters take it. */
@@ -46,6 +52,9 @@ function calendar(unit: Unit): Frame {
     openAt: (watermark) => intervalStart(unit, watermark),
     marksOpen: false,
     startsSql: (dialect, time) => dialect.truncated(unit, asTimestamp(dialect, time)),
+    slotSql: (dialect, time) => dialect.truncated(unit, asTimestamp(dialect, time)),
+    startsOf: (slot) => [slot],
+    overlap: 1,
     literal: (dialect, ms) => (isTimestamp ? dialect.timestamp(ms) : `DATE '${text(ms)}'`),
     text,
     columnsSql: (dialect, start) =>
@@ -64,6 +73,7 @@ const LONGEST_MS: Record<Unit, number> = {
 
 function sliding(sizeMs: number, everyMs: number, marksOpen: boolean): Frame {
   const overlap = Math.ceil(sizeMs / everyMs)
+  const slotMs = divisor(sizeMs, everyMs)
   return {
     column: WINDOW_START,
     endOf: (start) => start + sizeMs,
@@ -78,6 +88,13 @@ function sliding(sizeMs: number, everyMs: number, marksOpen: boolean): Frame {
       const after = sizeMs % everyMs === 0 ? undefined : dialect.later(at, -sizeMs)
       return dialect.eachTimestamp(dialect.later(last, -(overlap - 1) * everyMs), last, everyMs, after)
     },
+    slotSql: (dialect, time) => dialect.bucket(asTimestamp(dialect, time), slotMs),
+    startsOf(slot) {
+      const last = Math.floor(slot / everyMs) * everyMs
+      const starts = Array.from({ length: overlap }, (_, i) => last - i * everyMs)
+      return starts.filter((start) => start + sizeMs > slot)
+    },
+    overlap,
     literal: (dialect, ms) => dialect.timestamp(ms),
     text: sqlTimestamp,
     columnsSql(dialect, start, watermarkMs) {
@@ -86,4 +103,9 @@ function sliding(sizeMs: number, everyMs: number, marksOpen: boolean): Frame {
       return `${start} AS ${WINDOW_START}, ${end} AS ${WINDOW_END}${marksOpen ? `, ${open} AS ${WINDOW_OPEN}` : ''}`
     },
   }
+}
+
+/** The greatest common one of two whole numbers. */
+function divisor(a: number, b: number): number {
+  return b === 0 ? a : divisor(b, a % b)
 }

@@ -56,20 +56,35 @@ export async function wholeRelation(engine: EngineStep, pin: Pin): Promise<strin
 
 /** The rows of an input whose time lies in [fromMs, toMs), as a table expression over the files that may hold some. */
 export async function rangeRelation(engine: EngineStep, pin: Pin, fromMs: number, toMs: number): Promise<string> {
-  const time = timeColumn(pin.dataset)!
-  const isDate = pin.table.fields.find((field) => field.name === time)!.type.kind === 'date'
-  const limits = [
-    ...(fromMs === -Infinity ? [] : [{ op: '>=', ms: fromMs } as const]),
-    ...(toMs === Infinity ? [] : [{ op: '<', ms: toMs } as const]),
-  ]
-  const bounds = limits.map(({ op, ms }) => ({ column: time, op, value: isDate ? firstDate(ms) : sqlTimestamp(ms) }))
-  const files = pin.snapshot ? await pin.table.files(pin.snapshot, bounds) : []
-  const relation = await engine.relation(pin.table, files)
+  const bounds = boundsOf(pin, fromMs, toMs)
+  const relation = await engine.relation(pin.table, await rangeFiles(pin, fromMs, toMs))
   if (bounds.length === 0) return relation
   const { identifier, timestamp } = engine.dialect
-  const literal = (ms: number) => (isDate ? `DATE '${firstDate(ms)}'` : timestamp(ms))
-  const conditions = limits.map(({ op, ms }) => `${identifier(time)} ${op} ${literal(ms)}`)
+  const literal = (ms: number) => (isDated(pin) ? `DATE '${firstDate(ms)}'` : timestamp(ms))
+  const conditions = bounds.map(({ column, op, ms }) => `${identifier(column)} ${op} ${literal(ms)}`)
   return `(SELECT * FROM ${relation} WHERE ${conditions.join(' AND ')})`
+}
+
+/** The files of an input that may hold rows whose time lies in [fromMs, toMs); all of one without a time. */
+export async function rangeFiles(pin: Pin, fromMs: number, toMs: number): Promise<DataFile[]> {
+  if (!pin.snapshot) return []
+  const filter = boundsOf(pin, fromMs, toMs).map(({ column, op, ms }) => {
+    return { column, op, value: isDated(pin) ? firstDate(ms) : sqlTimestamp(ms) }
+  })
+  return pin.table.files(pin.snapshot, filter)
+}
+
+function boundsOf({ dataset }: Pin, fromMs: number, toMs: number) {
+  const column = timeColumn(dataset)
+  if (column === undefined) return []
+  return [
+    ...(fromMs === -Infinity ? [] : [{ column, op: '>=', ms: fromMs } as const]),
+    ...(toMs === Infinity ? [] : [{ column, op: '<', ms: toMs } as const]),
+  ]
+}
+
+function isDated({ dataset, table }: Pin): boolean {
+  return table.fields.find(({ name }) => name === timeColumn(dataset))!.type.kind === 'date'
 }
 
 /** The first date whose midnight is not before a moment. A date lies in the interval of its midnight, an hour's too. */

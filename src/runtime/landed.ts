@@ -70,6 +70,11 @@ export class Landed {
     this.#batches = this.#batches.filter((batch) => !batches.includes(batch))
   }
 
+  /** Lets go of everything: it will be gated again. */
+  clear(): void {
+    this.#batches = []
+  }
+
   /** Lets go of what another worker will gate again. */
   drop(partition: number): void {
     this.#batches = this.#batches.filter((batch) => batch.partition !== partition)

@@ -6,7 +6,7 @@ import type { Frame, Segment } from '../log/log.ts'
 import type { EventTime } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import { type Gate, fingerprintSql, timeMsSql } from '../quality/gate.ts'
-import { type BatchJob, PREPARED, type RestoreJob } from './lane-messages.ts'
+import type { BatchJob, RestoreJob } from './lane-messages.ts'
 import type { Lanes } from './lanes.ts'
 import type { FileRef } from './warehouse.ts'
 import { holding, localDataDirectory, relationOf } from './warehouse.ts'
@@ -48,17 +48,14 @@ export function laneName(stream: Stream, partition: number): string {
 export function batchJob(plan: BatchPlan): BatchJob {
   const { lane, gate, segment, frames, skip, table, quarantine, code } = plan
   const offsets = plan.offsets ?? offsetsAmongGaps(segment, frames)
-  const prepare = gate.prepare(segment.path, plan.exact ?? false)
   const diagnosePath = `${plan.temporary}/${lane.replaceAll(/[^a-z0-9]/g, '-')}-${segment.from}.ndjson`
   return {
     kind: 'batch',
     lane,
     partition: segment.partition,
-    prepare,
-    judge: {
-      streamed: gate.judge(`(${prepare})`, segment.partition),
-      prepared: gate.judge(PREPARED, segment.partition),
-    },
+    prepare: gate.prepare(segment.path, plan.exact ?? false),
+    accepted: gate.accepted(segment.partition),
+    unique: gate.fingerprint !== undefined,
     exact: plan.exact ?? false,
     diagnose: gate.diagnose(diagnosePath),
     diagnosePath,

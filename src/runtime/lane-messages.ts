@@ -4,9 +4,6 @@ import type { PartitionField } from '../lake/partition.ts'
 import type { IdentifiedField } from '../project/columns.ts'
 import type { EventTime } from '../project/event-time.ts'
 
-/** Name of the temporary table of a batch that was prepared while the one before was judged. */
-export const PREPARED = 'prepared'
-
 /** Settings of a lane worker, given when its thread starts. */
 export interface LaneWorkerOptions {
   readonly memory: number
@@ -23,8 +20,10 @@ export interface BatchJob {
   readonly partition: number
   /** Gives the records in their order, typed, checked and fingerprinted. */
   readonly prepare: string
-  /** Gives the accepted rows: of `prepare` as it runs, or of the table `prepared` that was made of it. */
-  readonly judge: { readonly streamed: string; readonly prepared: string }
+  /** The columns of accepted rows. */
+  readonly accepted: string
+  /** Whether the verdict asks for the keys seen. */
+  readonly unique: boolean
   /** Whether `prepare` reads every record for itself; otherwise a batch may fail as `unavailable`/`misread`. */
   readonly exact: boolean
   /** Diagnoses the records written to `diagnosePath`. */
@@ -50,7 +49,7 @@ export interface BatchJob {
   readonly eventTime: EventTime | undefined
   /** Whether the lane remembers what came before; it must have been restored then. */
   readonly remembers: boolean
-  /** It may be prepared before its turn: a processor is free. */
+  /** Its work may begin before its turn: a processor is free. */
   readonly ahead?: boolean
 }
 

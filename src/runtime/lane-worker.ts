@@ -1,9 +1,11 @@
+import { rm } from 'node:fs/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { MillraceError, asMillraceError } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
 import { Database, run } from '../engine/duckdb/database.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
+import { judgeSql } from '../quality/gate.ts'
 import { SeenKeys } from '../quality/seen.ts'
 import { type LaneMemory, type Refusal, Verdict } from '../quality/verdict.ts'
 import { writePartitioned } from './partitioned.ts'
@@ -14,20 +16,24 @@ import {
   type LaneRequest,
   type LaneResponse,
   type LaneWorkerOptions,
-  PREPARED,
   type RestoreJob,
 } from './lane-messages.ts'
 import { misread, writeRefused } from './refused.ts'
 
+/** Name of the temporary table of a batch that was prepared while the one before was judged. */
+const PREPARED = 'prepared'
+
 /**
  * A thread that runs lanes, with a single-threaded engine of its own: records pass in order, and the lanes of other
- * threads run beside it. Batches are judged one after the other; while one is, the next is prepared when a processor is
+ * threads run beside it. Batches are judged one after the other; while one is, work on the next begins when a processor is
  * free for it. What is remembered (keys seen) can be rebuilt from the lake at any time.
  */
 class LaneWorker {
   readonly #database: Database
   readonly #options: LaneWorkerOptions
-  readonly #verdict = new Verdict()
+  /** Those that no batch needs now; each is known to the engine by a name of its own. */
+  readonly #judges: Judge[] = []
+  #named = 0
   readonly #memories = new Map<string, LaneMemory>()
   /** Whether a lane's last batch had rows of several lake partitions. */
   readonly #spread = new Map<string, boolean>()
@@ -36,8 +42,10 @@ class LaneWorker {
   readonly #open = new Set<Promise<unknown>>()
   /** Batches that wait for their turn, in order. */
   readonly #waiting: Waiting[] = []
-  #judging = false
-  #preparing = false
+  /** What the batch whose turn it is does. */
+  #turn: 'none' | 'works' | 'awaits its trial' = 'none'
+  /** Batches that are worked on before their turn. */
+  #ahead = 0
 
   private constructor(database: Database, options: LaneWorkerOptions) {
     this.#database = database
@@ -46,10 +54,7 @@ class LaneWorker {
 
   static async open(options: LaneWorkerOptions): Promise<LaneWorker> {
     const database = await Database.open({ threads: 1, memory: options.memory, temporary: options.temporary })
-    const worker = new LaneWorker(database, options)
-    // One connection makes a function known to all of them.
-    await database.use(async (connection) => worker.#verdict.register(connection))
-    return worker
+    return new LaneWorker(database, options)
   }
 
   /** Ends when everything asked for is done. */
@@ -89,30 +94,42 @@ class LaneWorker {
   #inTurn(job: BatchJob): Promise<Judged> {
     const waiting: Waiting = { job }
     this.#waiting.push(waiting)
-    if (this.#judging) this.#prepareNext()
+    if (this.#turn !== 'none') this.#goAhead()
     return this.#turns.run(async () => {
       this.#waiting.shift()
-      this.#judging = true
-      this.#prepareNext()
+      const { trial, prepared } = waiting
       try {
-        return await this.#take(job, waiting.prepared)
+        this.#turn = trial ? 'awaits its trial' : 'works'
+        this.#goAhead()
+        const judged = trial && (await this.#standing(job, trial))
+        if (judged) return judged
+        this.#turn = 'works'
+        return await this.#take(job, prepared)
       } finally {
-        this.#judging = false
+        this.#turn = 'none'
       }
     })
   }
 
-  // One at a time: the batch under judgement has the other processor.
-  #prepareNext(): void {
-    const next = this.#waiting.find((batch) => !batch.prepared)
-    if (this.#preparing || !next?.job.ahead) return
-    this.#preparing = true
-    next.prepared = this.#prepare(next.job).finally(() => {
-      this.#preparing = false
-      this.#prepareNext()
-    })
-    // Told in its turn.
-    next.prepared.catch(() => undefined)
+  // Two at a time: one of them is the batch whose turn it is, when that works and does not wait for its own trial.
+  #goAhead(): void {
+    while (this.#ahead < (this.#turn === 'awaits its trial' ? 2 : 1)) {
+      const next = this.#waiting.find(({ trial, prepared }) => !trial && !prepared)
+      if (!next?.job.ahead) return
+      this.#ahead++
+      const begun = <T>(work: Promise<T>) => {
+        // Told in its turn.
+        work.catch(() => undefined)
+        return work.finally(() => {
+          this.#ahead--
+          if (this.#turn !== 'none') this.#goAhead()
+        })
+      }
+      // The keys of the batch before are not known yet; without keys nothing but its event time matters.
+      if (next.job.unique || next.job.newestBefore !== undefined) next.prepared = begun(this.#prepare(next.job))
+      else next.trial = begun(this.#try(next.job))
+      next.prepared?.catch(() => undefined)
+    }
   }
 
   async #prepare(job: BatchJob): Promise<DuckDBConnection> {
@@ -127,21 +144,72 @@ class LaneWorker {
     }
   }
 
+  /** Judges a batch before its turn. What goes wrong is met again in its turn. */
+  async #try(job: BatchJob): Promise<Trial | undefined> {
+    const newestMs = this.#memories.get(job.lane)?.newestMs ?? -Infinity
+    const judge = await this.#judge()
+    try {
+      const judged = await this.#database.use((connection) =>
+        this.#write(job, connection, `(${job.prepare})`, judge, { seen: undefined, newestMs }),
+      )
+      return { judged, judge }
+    } catch {
+      this.#judges.push(judge)
+      return undefined
+    }
+  }
+
+  /** What a trial came to, when what came before the batch since then would have changed nothing. */
+  async #standing(job: BatchJob, begun: Promise<Trial | undefined>): Promise<Judged | undefined> {
+    const trial = await begun
+    if (!trial) return undefined
+    const { judged, judge } = trial
+    this.#judges.push(judge)
+    const memory = this.#memoryOf(job)
+    if (judge.verdict.standsAfter(memory.newestMs)) {
+      memory.newestMs = Math.max(memory.newestMs, judged.newestMs)
+      return { ...judged, newestMs: memory.newestMs }
+    }
+    await Promise.all(judged.files.map(({ path }) => rm(path, { force: true })))
+    return undefined
+  }
+
   async #take(job: BatchJob, prepared: Waiting['prepared']): Promise<Judged> {
     const connection = await (prepared ?? this.#database.take())
+    const judge = await this.#judge()
     try {
-      return await this.#judge(job, connection, prepared ? job.judge.prepared : job.judge.streamed)
+      const memory = this.#memoryOf(job)
+      if (memory.seen) this.#checkMemory(job.lane, memory.seen)
+      return await this.#write(job, connection, prepared ? PREPARED : `(${job.prepare})`, judge, memory)
     } finally {
+      this.#judges.push(judge)
       if (prepared) await connection.run(`DROP TABLE ${PREPARED}`)
       this.#database.release(connection)
     }
   }
 
-  async #judge(job: BatchJob, connection: DuckDBConnection, sql: string): Promise<Judged> {
+  async #judge(): Promise<Judge> {
+    const free = this.#judges.pop()
+    if (free) return free
+    const judge: Judge = { name: `gate_${this.#named++}`, verdict: new Verdict() }
+    // One connection makes a function known to all of them.
+    await this.#database.use(async (connection) => judge.verdict.register(connection, judge.name))
+    return judge
+  }
+
+  #memoryOf(job: BatchJob): LaneMemory {
     const memory = job.remembers ? this.#memories.get(job.lane) : { seen: undefined, newestMs: -Infinity }
     if (!memory) throw forgotten(job)
-    if (memory.seen) this.#checkMemory(job.lane, memory.seen)
-    const verdict = this.#verdict
+    return memory
+  }
+
+  async #write(
+    job: BatchJob,
+    connection: DuckDBConnection,
+    records: string,
+    { name, verdict }: Judge,
+    memory: LaneMemory,
+  ): Promise<Judged> {
     verdict.begin({
       from: job.segment.from,
       headerLines: job.headerLines,
@@ -152,7 +220,7 @@ class LaneWorker {
       eventTime: job.eventTime,
       memory,
     })
-    const { files, spread } = await writePartitioned(connection, sql, {
+    const { files, spread } = await writePartitioned(connection, judgeSql(name, job.accepted, records), {
       directory: job.directory,
       fields: job.fields,
       partition: job.partitionBy,
@@ -216,10 +284,24 @@ interface Judged {
   readonly newestMs: number
 }
 
+/** A verdict, and the name by which SQL asks for it. */
+interface Judge {
+  readonly name: string
+  readonly verdict: Verdict
+}
+
+/** What became of a batch that was judged before its turn, by what the lane remembered then. */
+interface Trial {
+  readonly judged: Judged
+  /** As the batch left it. */
+  readonly judge: Judge
+}
+
 interface Waiting {
   readonly job: BatchJob
   /** Holds the table `PREPARED`. */
   prepared?: Promise<DuckDBConnection>
+  trial?: Promise<Trial | undefined>
 }
 
 /** The batch before has failed, and the keys went with it. */

@@ -4,6 +4,7 @@ import { type CompactionGroup, planCompaction } from '../lake/compact.ts'
 import { expireSnapshots } from '../lake/expire.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import { removeOrphans } from '../lake/orphans.ts'
+import { writingSince } from '../lake/scratch.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { PartitionLog } from '../log/log.ts'
 import { checkInputsOf, inputsOf } from '../project/project.ts'
@@ -11,7 +12,7 @@ import { settledFiles } from './quarantine-recovery.ts'
 import { carriedSummary } from './record.ts'
 import { neededBy } from './handlers.ts'
 import type { Runtime } from './runtime.ts'
-import { CANDIDATE, LAYERS, newestStep } from './warehouse.ts'
+import { CANDIDATE, newestStep } from './warehouse.ts'
 
 export interface MaintainOptions {
   /** Files are brought together only where at least so many are small. */
@@ -44,9 +45,10 @@ export async function maintain(runtime: Runtime, options: MaintainOptions): Prom
   const reports: MaintainReport[] = []
   for (const dataset of runtime.project.order) {
     const runner = runtime.streams.get(dataset.name)
-    const keeper = runner ?? runtime.tables.get(dataset.name)
+    const refreshed = runtime.tables.get(dataset.name)
+    const keeper = runner ?? refreshed
     // Of processes that share a stream, one keeps its house.
-    if (!keeper || runner?.owned.includes(0) === false) continue
+    if (!keeper || (runner ?? refreshed?.shares)?.owned.includes(0) === false) continue
     const { quarantine } = keeper
     const tables = [runtime.lakeTable(dataset.name), ...(quarantine ? [quarantine] : [])]
     for (const table of tables) {
@@ -54,18 +56,31 @@ export async function maintain(runtime: Runtime, options: MaintainOptions): Prom
       // Beside a replay or a refresh, each would take away the files the other works on.
       const { files, into } = await keeper.rewriting(() => compact(runtime, table, options))
       const expired = await expireSnapshots(table, retentionOf(runtime, table))
-      const orphans = options.orphanAgeMs === undefined ? [] : await removeOrphans(table, options.orphanAgeMs)
+      const orphans = await keeper.rewriting(() => withoutOrphans(runtime, table, options))
       reports.push({
         table: `${table.id.namespace}.${table.id.name}`,
         compacted: files,
         into,
         expiredSnapshots: expired.snapshots,
-        deletedFiles: expired.files + orphans.length,
+        deletedFiles: expired.files + orphans,
         mergedSegments: table === runner?.table ? await maintainLog(runner.log.partitions, runner.stream.retention) : 0,
       })
     }
   }
   return reports
+}
+
+/**
+ * A step may take longer than orphans are spared. Its own process does not come here meanwhile; of one that lost the table to us, or whose engine goes on
+ * writing, the scratch tables tell.
+ */
+async function withoutOrphans(
+  { warehouse: { lake } }: Runtime,
+  table: LakeTable,
+  { orphanAgeMs }: MaintainOptions,
+): Promise<number> {
+  if (orphanAgeMs === undefined) return 0
+  return (await removeOrphans(table, orphanAgeMs, await writingSince(lake, table))).length
 }
 
 async function maintainLog(partitions: readonly PartitionLog[], retention: string | undefined): Promise<number> {
@@ -121,13 +136,14 @@ async function compact(
   return { files, into }
 }
 
-/** Files that may be brought together: what a stream refused stays by itself until its rows are committed. */
+/** Files that may be brought together: what was refused of a partition stays by itself until its rows are committed. */
 async function settled(runtime: Runtime, table: LakeTable, files: DataFile[]): Promise<DataFile[]> {
-  const stream = runtime.streams.get(table.id.name)
-  if (!stream || table.id.namespace !== LAYERS.quarantine) return files
+  const rows = runtime.lakeTable(table.id.name)
+  if (table === rows) return files
   // After the files were listed: what is ahead of this is not among them, or is told.
-  await stream.table.refresh()
-  return settledFiles(table, files, newestStep(stream.table)?.record.offsets ?? [])
+  await rows.refresh()
+  const offsets = newestStep(rows)?.record.offsets
+  return offsets ? settledFiles(table, files, offsets) : files
 }
 
 /** What is published, unless another snapshot awaits its audit: that one rests on the files that compaction would take away. */

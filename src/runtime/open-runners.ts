@@ -1,10 +1,12 @@
 import { cpus } from 'node:os'
 import type { Clock } from '../base/clock.ts'
+import type { MillraceError } from '../base/errors.ts'
 import { durationMs } from '../base/duration.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { StreamLog } from '../log/log.ts'
 import { eventTimeOf } from '../project/event-time.ts'
+import type { Dataset } from '../project/dataset.ts'
 import type { Project } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
@@ -15,7 +17,10 @@ import { FunctionPool } from './function-pool.ts'
 import type { Gates } from './gates.ts'
 import { Lanes } from './lanes.ts'
 import { hasAudits, isAudited } from './audits.ts'
+import { sharedStream } from './reach.ts'
+import type { RunHistory } from './run-history.ts'
 import type { Scheduler } from './scheduler.ts'
+import { Shares, type SharesOptions } from './shares.ts'
 import { StreamRunner } from './stream-runner.ts'
 import { TableRunner } from './table-runner.ts'
 import { TransformRunner } from './transform-runner.ts'
@@ -39,6 +44,7 @@ export interface Workshop {
   /** A directory for files that live no longer than the process. */
   readonly temporary: string
   readonly idlePartitions: IdlePartitions
+  readonly history: RunHistory
   lakeTable(name: string): LakeTable
 }
 
@@ -81,12 +87,19 @@ export function backlogBytes({ config }: Project): number {
   return config.ingest?.backlogBytes ?? DEFAULTS.backlogBytes
 }
 
-/** Takes up a stream where its last commit left it: all its partitions, or those told, to be given others. */
+export interface StreamDuties {
+  /** Partitions to begin with, to be given others; without it all. */
+  readonly owned: readonly number[] | undefined
+  /** Called when the stream stops, also if it will be taken up again. */
+  onFailed(error: MillraceError): void
+}
+
+/** Takes up a stream where its last commit left it. */
 export function openStreamRunner(
   shop: Workshop,
   stream: Stream,
   log: StreamLog,
-  owned?: readonly number[],
+  { owned, onFailed }: StreamDuties,
 ): Promise<StreamRunner> {
   const { project, clock, scheduler } = shop
   const { ingest = {} } = project.config
@@ -114,28 +127,48 @@ export function openStreamRunner(
       if (hasAudits(stream)) scheduler.due(stream)
       if (!isAudited(stream)) scheduler.published(stream)
     },
-    onFailed: (error) => scheduler.setState(stream, { state: 'failed', reason: error.message, error }),
+    onFailed: (error) => {
+      scheduler.setState(stream, { state: 'failed', reason: error.message, error })
+      onFailed(error)
+    },
+    onRecovered: () => {
+      scheduler.setState(stream, { state: 'ok' })
+      if (hasAudits(stream)) scheduler.due(stream)
+    },
     // Whoever has it now goes on with it; it comes back with a new lease.
     ...(owned ? { owned, onFenced: () => undefined } : {}),
   })
 }
 
-/** Takes up a table where its last step left it. */
-export async function openTableRunner(shop: Workshop, table: Table): Promise<TableRunner> {
+/** Takes up a table where its last step left it; where workers share it, with all partitions, or those told, to be given others. */
+export async function openTableRunner(shop: Workshop, table: Table, owned?: readonly number[]): Promise<TableRunner> {
   const transform = await openTransform(shop, table)
-  return new TableRunner({
+  const options = {
     table,
     lakeTable: shop.lakeTable(table.name),
-    fields: shop.bound.fields.get(table.name)!,
     code: shop.bound.code.get(table.name)!,
     run: shop.run,
     // Functions run here, over files that the embedded engine reads.
     engine: transform ? duckdbEngine(shop.database) : shop.engine,
     clock: shop.clock,
-    lakeTableOf: ({ name }) => shop.lakeTable(name),
-    ...(transform ? { transform } : {}),
+    lakeTableOf: ({ name }: Dataset) => shop.lakeTable(name),
+    openQuarantine: (create: boolean) => openQuarantine(shop.warehouse, table.name, create),
+  }
+  return new TableRunner({
+    ...options,
+    fields: shop.bound.fields.get(table.name)!,
     idlePartitions: shop.idlePartitions,
+    ...(transform ? { transform } : {}),
+    ...(transform && sharedStream(table) ? { shares: await openShares({ ...options, transform }, owned) } : {}),
+    noted: (work) => shop.history.refresh(table.name, work),
   })
+}
+
+async function openShares(options: SharesOptions, owned: readonly number[] | undefined): Promise<Shares> {
+  const shares = await Shares.open(options)
+  const first = owned ?? Array.from({ length: shares.partitions }, (_, i) => i)
+  await shares.take(new Map(first.map((partition) => [partition, undefined])))
+  return shares
 }
 
 async function openTransform(shop: Workshop, table: Table): Promise<TransformRunner | undefined> {

@@ -271,7 +271,9 @@ export class PartitionRunner {
       this.#flights = []
       this.#begun = this.#position
       this.#restored = false
-      if (!error.retryable || ++this.#attempts === ATTEMPTS_MAX || signal.aborted) throw error
+      // Whoever has the partition next tries it again.
+      if (error.retryable && signal.aborted) return
+      if (!error.retryable || ++this.#attempts === ATTEMPTS_MAX) throw error
       await this.#options.clock.sleep(RETRY_MS * 2 ** this.#attempts, signal)
     } finally {
       this.#goingBack = false

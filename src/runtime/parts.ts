@@ -5,6 +5,7 @@ import { Lake } from '../lake/lake.ts'
 import { openLocalLog } from '../log/local/open.ts'
 import type { StreamLog } from '../log/log.ts'
 import type { Stream } from '../project/stream.ts'
+import type { State } from '../state/state.ts'
 import type { Disk } from '../storage/disk.ts'
 import type { Engine } from './engine.ts'
 import type { HandlerPlaces } from './handler-places.ts'
@@ -19,6 +20,8 @@ export interface Parts {
   readonly engine?: Engine
   /** Where it is kept how far handlers are; without it in the data directory. */
   readonly handlerPlaces?: HandlerPlaces
+  /** Where processes keep what ran, and what has to be tidied now and then; without it in memory, and nothing. */
+  readonly state?: Pick<State, 'runs' | 'tidy'>
   /** Which work is this process's; without it all is. */
   readonly ownership?: Ownership
 }
@@ -27,6 +30,15 @@ export interface Parts {
 export interface Ownership {
   /** From now on takes a share of the items, which are the same for all processes of the role, and gives up what others shall have. */
   start(role: Role, items: readonly string[], duties: Duties): void
+  /** Why no work can be divided at present, if so: what this process had is lost to it until it can. */
+  readonly trouble: MillraceError | undefined
+  /**
+   * Takes all of the items from whoever has them, until `stop`. Resolves when the last has been taken up. Errors: `unavailable`/`held-elsewhere`
+   * when another process keeps one for too long.
+   */
+  claim(role: Role, items: readonly string[], duties: Duties): Promise<void>
+  /** Errors: `unavailable`/`lease-lost` when something that was claimed has been lost since. */
+  checkClaims(): void
   /** Gives everything up. */
   stop(): Promise<void>
 }

@@ -2,7 +2,7 @@ import { asMillraceError, assert } from '../base/errors.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import { columnBounds } from '../lake/filter.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
-import type { Committed } from './committed.ts'
+import { type Committed, newestRecord } from './committed.ts'
 import { readRecord } from './record.ts'
 
 export interface Takeover {
@@ -11,6 +11,8 @@ export interface Takeover {
   readonly committed: Committed
   /** Partitions whose records will be gated again from there on. */
   readonly partitions: readonly number[]
+  /** A replay that did not come to its end is undone; otherwise what it left stays, for it is done again. */
+  readonly undoesReplays: boolean
   /** Whether the newest snapshot of quarantine says already whose the partitions are. */
   isTold(line: readonly Snapshot[]): boolean
   /** Summary of a commit to quarantine that tells it. */
@@ -22,13 +24,14 @@ export interface Takeover {
  * died in between, or was fenced, its records will be gated again. What other workers committed stays.
  */
 export async function recoverQuarantine(takeover: Takeover): Promise<void> {
-  const { quarantine, committed, partitions, summary, isTold } = takeover
+  const { quarantine, committed, partitions, summary, isTold, undoesReplays } = takeover
   for (;;) {
     await quarantine.refresh()
     try {
-      await undoReplay(quarantine, committed.replays)
+      if (undoesReplays) await undoReplay(quarantine, committed.replays)
       const at = quarantine.snapshot()
-      const remove = at ? await filesAhead(quarantine, at, committed.offsets, partitions) : []
+      const isReplayed = (newestRecord(quarantine.history().toReversed())?.replays ?? 0) > committed.replays
+      const remove = at && !isReplayed ? await filesAhead(quarantine, at, committed.offsets, partitions) : []
       if (remove.length === 0 && isTold(quarantine.history().toReversed())) return
       const operation = remove.length === 0 ? 'append' : 'delete'
       await quarantine.commit({ operation, add: [], remove, summary, parent: at?.id ?? null })

@@ -9,11 +9,11 @@ export interface StepRecord {
   readonly run: string
   /** Fingerprint of the declaration. */
   readonly code: string
-  /** Streams: next offset to read, per log partition. */
+  /** Streams, and tables of functions that workers share: next offset to read, per log partition. */
   readonly offsets?: readonly number[]
   /** Streams with an event time: the newest accepted, per log partition, ms since the epoch; null before the first. */
   readonly newest?: readonly (number | null)[]
-  /** Streams shared by several workers, and their quarantine: epoch of the lease under which each log partition was last taken; null before the first. */
+  /** What several workers share, and its quarantine: epoch of the lease under which each log partition was last taken; null before the first. */
   readonly epochs?: readonly (number | null)[]
   /** Windowed tables: event time up to which all input was taken to have come, ms since the epoch. */
   readonly watermark?: number | undefined
@@ -21,8 +21,10 @@ export interface StepRecord {
   readonly frontier?: number | undefined
   /** Streams, and tables made by functions: totals since the beginning. */
   readonly counts?: Counts
-  /** Streams: number of quarantine replays done. */
+  /** Streams: number of replays done. Tables of functions that workers share: how often rows were made anew that were there. */
   readonly replays?: number
+  /** Tables of functions that workers share: which rows the offsets count, so that it is told when the input has others. */
+  readonly source?: string
   /** Tables made by functions: number of steps done. */
   readonly steps?: number
   /** Streams: offset ranges whose records were superseded by a newer version of their file. */
@@ -112,6 +114,7 @@ export function readRecord(summary: Readonly<Record<string, string>>): StepRecor
     watermark: json<number>('watermark'),
     frontier: json<number>('frontier'),
     replays: json<number>('replays'),
+    source: json<string>('source'),
     steps: json<number>('steps'),
     superseded: json<Superseded[]>('superseded'),
     inputs: json<Record<string, string | null>>('inputs'),

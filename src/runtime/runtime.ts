@@ -17,7 +17,7 @@ import { hasAudits, runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { ChangeFeed } from './change-feed.ts'
 import { notHere, notStream } from './dataset-errors.ts'
-import { divide } from './divide.ts'
+import { type Divided, claim, divide } from './divide.ts'
 import { duckdbEngine } from './duckdb-engine.ts'
 import type { Engine, EngineStep } from './engine.ts'
 import type { LoadProgress, LoadReport } from './file-loader.ts'
@@ -31,7 +31,9 @@ import { type Workshop, backlogBytes, openStreamRunner, openTableRunner, openThr
 import { type Ownership, type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
 import type { AuditResult, Counts } from './record.ts'
+import { sharedStream } from './reach.ts'
 import { ALL_ROLES, type Role } from './role.ts'
+import { MemoryRuns, RunHistory } from './run-history.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
 import { StreamLogs } from './stream-logs.ts'
@@ -56,6 +58,8 @@ export interface RuntimeOptions {
   readonly run: string
   /** Refresh tables all the time they are due (one-shot commands), or leave them rests (servers). */
   readonly eager?: boolean
+  /** Only looks: makes and changes nothing that others see, and is given no work. Everything must be there, as declared. */
+  readonly looking?: boolean
   /**
    * The process cannot go on: a write or fsync failed, and nothing is acknowledged any more. What was gated is still
    * committed if the disk lets it, and the lanes end: `ended` resolves then, or when they take too long.
@@ -71,6 +75,14 @@ const DEFAULTS = {
 
 /** Time between two looks at what other processes have committed, ms. */
 const LOOK_MS = 200
+
+/** What some work touches, that no other process may work on meanwhile. */
+export interface Touched {
+  /** Streams: all their partitions, or the one whose process keeps house for it. */
+  readonly streams: ReadonlyMap<string, 'whole' | 'house'>
+  readonly tables: ReadonlySet<string>
+  readonly handlers: boolean
+}
 
 /** A running project, or a process's part of it: its streams' lanes, its tables' refreshes, its lake. */
 export class Runtime {
@@ -94,6 +106,8 @@ export class Runtime {
   readonly handlers: Handlers
   /** Files of sources on their way into streams. */
   readonly loads: Loads
+  /** What ran, and how it ended. */
+  readonly history: RunHistory
   /** Results of checks that are not in a snapshot: of streams, and of time passing. */
   readonly audits = new Map<string, readonly AuditResult[]>()
   /** Why the last housekeeping failed, if it did. */
@@ -120,6 +134,7 @@ export class Runtime {
     this.engine = this.#parts.engine ?? duckdbEngine(database)
     this.warehouse = new Warehouse(this.#parts.lake)
     this.scheduler = this.#newScheduler()
+    this.history = new RunHistory({ store: this.#parts.state?.runs ?? new MemoryRuns(clock), run: options.run })
     const lakeTable = (name: string) => this.lakeTable(name)
     this.#shop = {
       project,
@@ -132,6 +147,7 @@ export class Runtime {
       warehouse: this.warehouse,
       engine: this.engine,
       scheduler: this.scheduler,
+      history: this.history,
       gates: new Gates(
         () => this.warehouse.lake.local.hold(),
         (dataset, hold) => this.publishedSql(dataset, hold),
@@ -152,7 +168,12 @@ export class Runtime {
       idleMs: (name) => this.#idleMs(name),
       isOwn: ({ name }) => this.#isAlone(name),
       load: (dataset) => this.#followed(dataset),
-      onMoved: ({ name }, table) => this.#logs.checkpoint(name, table),
+      onMoved: (dataset, table) => {
+        this.#logs.checkpoint(dataset.name, table)
+        // Whether rows came or not; and where others made them anew, this process's partitions go on from there.
+        for (const table of this.#sharedTables())
+          if (table === dataset || table.transform!.input === dataset) this.scheduler.due(table)
+      },
       onPublished: (dataset) => this.scheduler.published(dataset),
     })
     this.changes = new ChangeFeed({ database, disk, temporary, tableOf: lakeTable })
@@ -218,14 +239,22 @@ export class Runtime {
     await Promise.all(this.project.order.map((dataset) => this.#openTable(dataset)))
     await Promise.all(this.project.order.map((dataset) => this.#openLog(dataset)))
     const { ownership } = this.#parts
-    await Promise.all(this.#ownStreams().map((stream) => this.#openStream(stream, ownership ? [] : undefined)))
+    const { looking = false } = this.options
+    const none = ownership || looking ? [] : undefined
+    await Promise.all(this.#ownStreams().map((stream) => this.#openStream(stream, none)))
+    for (const table of this.#sharedTables())
+      this.tables.set(table.name, await openTableRunner(this.#shop, table, none))
     if (ownership) return
     await Promise.all(this.#ownTables().map((table) => this.#takeTable(table)))
+    if (looking) return
     await Promise.all(this.#ownHandlers().map((handler) => this.handlers.take(handler)))
   }
 
   async #openTable(dataset: Dataset): Promise<void> {
-    this.#lakeTables.set(dataset.name, await this.warehouse.tableOf(dataset, this.bound.fields.get(dataset.name)!))
+    const { warehouse, bound, options } = this
+    const fields = bound.fields.get(dataset.name)!
+    const table = await (options.looking ? warehouse.present(dataset, fields) : warehouse.tableOf(dataset, fields))
+    this.#lakeTables.set(dataset.name, table)
   }
 
   async #openLog(dataset: Dataset): Promise<void> {
@@ -241,9 +270,18 @@ export class Runtime {
     return this.roles.has('process') ? this.project.order.filter((dataset) => dataset.kind === 'stream') : []
   }
 
-  /** Tables that it may refresh. */
+  /** Tables that it may refresh, each alone. */
   #ownTables(): Table[] {
-    return this.roles.has('schedule') ? this.project.order.filter((dataset) => dataset.kind === 'table') : []
+    return this.roles.has('schedule') ? this.#allTables().filter((table) => !sharedStream(table)) : []
+  }
+
+  /** Tables that it may work on beside others. */
+  #sharedTables(): Table[] {
+    return this.roles.has('process') ? this.#allTables().filter((table) => sharedStream(table)) : []
+  }
+
+  #allTables(): Table[] {
+    return this.project.order.filter((dataset) => dataset.kind === 'table')
   }
 
   /** Handlers that it may call. */
@@ -254,7 +292,51 @@ export class Runtime {
   /** Opens the runner of a stream, with all partitions unless told. */
   async #openStream(stream: Stream, owned: readonly number[] | undefined): Promise<void> {
     const log = this.#logs.get(stream.name)!
-    this.streams.set(stream.name, await openStreamRunner(this.#shop, stream, log, owned))
+    const onFailed = (error: MillraceError) => this.#onStreamFailed(error)
+    this.streams.set(stream.name, await openStreamRunner(this.#shop, stream, log, { owned, onFailed }))
+  }
+
+  /**
+   * Where others can go on with what this process does, it ends rather than keep it from them: when its disk fails it, and when none
+   * of its streams will go on and it is of no other use.
+   */
+  #onStreamFailed(error: MillraceError): void {
+    if (!this.#parts.ownership) return
+    const isUseful =
+      this.roles.has('ingest') || this.roles.has('serve') || !this.#atWork.every(({ hasEnded }) => hasEnded)
+    if (DISK_ERRORS.has(error.code) || !isUseful) this.#die(error)
+  }
+
+  /** Streams that this process has a part of, or had when they stopped. */
+  get #atWork(): StreamRunner[] {
+    return [...this.streams.values()].filter(({ owned, failure }) => owned.length > 0 || failure !== undefined)
+  }
+
+  /** What keeps this process from all of its work, if anything does. */
+  get trouble(): string | undefined {
+    const [first, ...others] = this.#atWork
+    if (first?.failure && others.every(({ failure }) => failure !== undefined))
+      return `all its streams have stopped; stream '${first.stream.name}': ${first.failure.message}`
+    return this.#unshared
+  }
+
+  /** Why this process cannot do its part of the work on a dataset, if so: records do not come, or nobody says whose they are. */
+  waitsFor({ kind, name }: Dataset): string | undefined {
+    const waiting = kind === 'stream' ? this.#logs.waitingFor(name) : undefined
+    if (waiting !== undefined) return waiting
+    return this.roles.has(kind === 'stream' ? 'process' : 'schedule') ? this.#unshared : undefined
+  }
+
+  get #unshared(): string | undefined {
+    const error = this.#parts.ownership?.trouble
+    return error && `it cannot be told which work is this process's; ${error.message}`
+  }
+
+  /** What functions make of a stream, each table after the one it reads. */
+  #sharing({ name }: Stream): TableRunner[] {
+    return this.#sharedTables().flatMap((table) =>
+      sharedStream(table)!.name === name ? (this.tables.get(table.name) ?? []) : [],
+    )
   }
 
   /** Becomes the one that refreshes a table. */
@@ -273,7 +355,11 @@ export class Runtime {
   async #takePartition(runner: StreamRunner, partition: number, epoch: number): Promise<void> {
     await runner.table.refresh()
     await runner.own(partition, epoch)
-    if (partition === 0) this.#watchFiles(runner)
+    for (const table of this.#sharing(runner.stream)) {
+      await table.takePartition(partition, epoch)
+      this.scheduler.due(table.table)
+    }
+    if (partition === 0 && this.#running) this.#watchFiles(runner)
     if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
   }
 
@@ -290,7 +376,9 @@ export class Runtime {
   /** Whether nobody else commits to a dataset. */
   #isAlone(name: string): boolean {
     const runner = this.streams.get(name)
-    return this.tables.has(name) || (runner !== undefined && runner.owned.length === runner.stream.partitions)
+    if (runner) return runner.owned.length === runner.stream.partitions
+    const table = this.tables.get(name)
+    return table !== undefined && table.shares?.isAlone !== false
   }
 
   /** The table of a dataset that others commit to. */
@@ -381,16 +469,53 @@ export class Runtime {
 
   #divide(ownership: Ownership): void {
     divide(ownership, {
+      ...this.#duties,
       streams: [...this.streams.values()],
       tables: this.#ownTables(),
       handlers: this.#ownHandlers(),
-      takePartition: (runner, partition, epoch) => this.#takePartition(runner, partition, epoch),
-      takeTable: (table) => this.#takeTable(table),
-      giveTable: (table) => this.#giveTable(table),
-      loseTable: ({ name }) => void this.tables.delete(name),
-      takeHandler: async (handler) => (await this.handlers.take(handler)).start(),
-      giveHandler: (handler) => this.handlers.give(handler),
     })
+  }
+
+  /** How what processes divide is taken up and left. */
+  readonly #duties: Omit<Divided, 'streams' | 'tables' | 'handlers' | 'isTouched'> = {
+    takePartition: (runner, partition, epoch) => this.#takePartition(runner, partition, epoch),
+    sharing: (stream) => this.#sharing(stream),
+    takeTable: (table) => this.#takeTable(table),
+    giveTable: (table) => this.#giveTable(table),
+    loseTable: ({ name }) => void this.tables.delete(name),
+    takeHandler: async (handler) => {
+      const runner = await this.handlers.take(handler)
+      if (this.#running) runner.start()
+    },
+    giveHandler: (handler) => this.handlers.give(handler),
+  }
+
+  /**
+   * Runs work for which this process, which was not started, needs something alone: other processes hand it over, and get it back when
+   * this one stops. Without others it is this one's already.
+   *
+   * Errors: `unavailable` / `held-elsewhere` before the work, `lease-lost` after it; those of the work.
+   */
+  async having<T>(touched: Touched, work: () => Promise<T>): Promise<T> {
+    const { ownership } = this.#parts
+    if (!ownership) return work()
+    const { signal } = this.#stopping
+    this.#polls.push(
+      this.#follower.run(signal),
+      this.#logs.watch(signal, (stream) => this.streams.get(stream)?.owned ?? []),
+    )
+    await claim(ownership, {
+      ...this.#duties,
+      streams: [...this.streams.values()].filter(({ stream }) => touched.streams.has(stream.name)),
+      isTouched: ({ stream }, partition) => partition === 0 || touched.streams.get(stream.name) === 'whole',
+      tables: this.#ownTables().filter(({ name }) => touched.tables.has(name)),
+      handlers: touched.handlers ? this.#ownHandlers() : [],
+    })
+    // What others had and have committed until now.
+    await this.#follower.look()
+    const result = await work()
+    ownership.checkClaims()
+    return result
   }
 
   /** Runs a dataset's checks over what is published. */
@@ -478,6 +603,11 @@ export class Runtime {
     return counts
   }
 
+  /** Removes what is over from the state that processes share. */
+  async tidy(): Promise<void> {
+    await this.#parts.state?.tidy(RETENTION)
+  }
+
   #die(error: MillraceError): void {
     if (this.#dying) return
     this.#dying = true
@@ -502,6 +632,7 @@ export class Runtime {
     const stopped = await Promise.allSettled([...this.#polls, ...runners.map((runner) => runner.stop())])
     await this.scheduler.stop()
     await handlers
+    await this.history.idle()
     const [closed] = await Promise.allSettled([this.#logs.close()])
     await Promise.all([this.#shop.lanes.close(), this.#shop.functions.close()])
     await this.database.close()
@@ -510,6 +641,13 @@ export class Runtime {
     if (failed) throw failed.reason
   }
 }
+
+const DAY_MS = 86_400_000
+/** Requests are known as long as logs know them: for a day. */
+const RETENTION = { requestsMs: DAY_MS, runsMs: 30 * DAY_MS } as const
+
+/** Of writing files on this machine. */
+const DISK_ERRORS: ReadonlySet<string> = new Set(['disk-full', 'io-error'])
 
 /** How long the lanes may take to end once the process has to. */
 const ENDING_MS = 5_000

@@ -10,6 +10,8 @@ export interface StepOutcome {
   readonly reason?: string
   /** The work was in proportion to what was new: it need not be held back, as what is computed again and again is. */
   readonly proportional?: boolean
+  /** There is more to be done already. */
+  readonly more?: boolean
 }
 
 export type StepState =
@@ -189,7 +191,7 @@ export class Scheduler {
     if (this.#stopping.signal.aborted) return
     const started = clock.monotonic()
     try {
-      const { outcome, reason, proportional } = await step(dataset)
+      const { outcome, reason, proportional, more } = await step(dataset)
       this.#failures.delete(dataset)
       this.#states.set(
         dataset,
@@ -198,9 +200,10 @@ export class Scheduler {
       if (outcome === 'published') this.#spread(dataset, change)
       const ended = clock.monotonic()
       const until = (part: number) => ended + (ended - started) * (1 / part - 1)
-      const soon = until(Math.max(share, SHARE_MAX))
+      const soon = until(Math.max(share, more === true ? SHARE_BEHIND : SHARE_MAX))
       this.#readyAt.set(dataset, proportional === true ? soon : until(share))
       this.#resting.set(dataset, soon)
+      if (more === true) this.#makeDue(dataset, change)
     } catch (error) {
       this.#failed(dataset, change, asMillraceError(error))
     }
@@ -230,6 +233,8 @@ export class Scheduler {
 
 /** Share of the time for steps in proportion to what is new, and for others while nothing else is to be done. */
 const SHARE_MAX = 0.5
+/** The same where more is to be done already: what reads it gets its turn. */
+const SHARE_BEHIND = 0.9
 const RETRY_MS = 250
 const RETRY_MS_MAX = 60_000
 /** Tries of a step in a one-shot run. */

@@ -5,7 +5,15 @@ import { SparkSession } from '../engine/spark/session.ts'
 import { shapeOf } from '../engine/spark/shape.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import type { Lake } from '../lake/lake.ts'
-import { adopt, scratchColumn, scratchInput, scratchKept, scratchOutput, sweepScratch } from '../lake/scratch.ts'
+import {
+  adopt,
+  keepAlive,
+  scratchColumn,
+  scratchInput,
+  scratchKept,
+  scratchOutput,
+  sweepScratch,
+} from '../lake/scratch.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import type { Engine, EngineStep, QueryShape, Scalar } from './engine.ts'
@@ -23,8 +31,10 @@ export interface SparkEngineOptions {
   readonly clock?: Clock
 }
 
-/** No step takes this long. */
+/** Scratch tables of which no step has told for so long are nobody's. */
 const SCRATCH_AGE_MS = 24 * 3_600_000
+/** How often a step tells that it uses its own. */
+const ALIVE_MS = 600_000
 
 /**
  * Spark as the engine of derived tables. A step's inputs are scratch tables of exactly the files that it was given, and what it
@@ -50,10 +60,14 @@ export class SparkEngine implements Engine {
   }
 
   async step<T>(work: (step: EngineStep) => Promise<T>): Promise<T> {
-    const step = new SparkStep(await this.#connected(), this.#options.lake)
+    const { lake, clock = systemClock } = this.#options
+    const step = new SparkStep(await this.#connected(), lake)
+    const ended = new AbortController()
+    void step.stayAlive(clock, ended.signal)
     try {
       return await work(step)
     } finally {
+      ended.abort()
       await step.release()
     }
   }
@@ -90,6 +104,7 @@ export class SparkEngine implements Engine {
 
 class SparkStep implements EngineStep {
   readonly dialect = SPARK
+  readonly subqueryRows = 1_000_000
   readonly #session: SparkSession
   readonly #lake: Lake
   readonly #scratch: LakeTable[] = []
@@ -131,6 +146,16 @@ class SparkStep implements EngineStep {
     const output = await this.#keepScratch(scratchOutput(this.#lake, table, directory))
     await this.#insert(output, table.fields, sql)
     return adopt(output, table)
+  }
+
+  /** Keeps what the step uses from being swept, however long it takes, until the signal. */
+  async stayAlive(clock: Clock, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await clock.sleep(ALIVE_MS, signal)
+      if (signal.aborted) return
+      // The next time will do.
+      await keepAlive(this.#lake, this.#scratch).catch(() => undefined)
+    }
   }
 
   /** Removes what the step made; what cannot be removed now is swept later. */

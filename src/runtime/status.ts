@@ -6,6 +6,7 @@ import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/sta
 import type { LakeTable } from '../lake/table.ts'
 import { handlerStatus } from './handlers.ts'
 import { type AuditResult, NO_COUNTS, type StepRecord, readRecord } from './record.ts'
+import { reachAt } from './reach.ts'
 import type { Runtime } from './runtime.ts'
 import type { StepState } from './scheduler.ts'
 import { newestStep, rowsVersion } from './warehouse.ts'
@@ -21,6 +22,8 @@ export interface Observed {
   auditsOf(name: string): readonly AuditResult[]
   stateOf(dataset: Dataset): StepState
   handlersOf(name: string): HandlerStatus[]
+  /** Why work on a dataset cannot go on at present, though nothing is wrong with it: something else does not answer. */
+  waitsFor?(dataset: Dataset): string | undefined
   heldBy(dataset: Dataset): { dataset: Dataset; state: StepState } | undefined
 }
 
@@ -35,6 +38,7 @@ export function observe(runtime: Runtime): Observed {
         .of(name)
         .map(({ handler, place, calls }) => handlerStatus(handler, place, runtime.lakeTable(name), calls)),
     stateOf: (dataset) => runtime.scheduler.stateOf(dataset),
+    waitsFor: (dataset) => runtime.waitsFor(dataset),
     heldBy: (dataset) => runtime.scheduler.heldBy(dataset),
   }
 }
@@ -77,6 +81,8 @@ function watermarkText(dataset: Dataset, record: StepRecord | undefined): string
 function stateOf(dataset: Dataset, table: LakeTable, observed: Observed): Pick<DatasetStatus, 'state' | 'reason'> {
   const step = observed.stateOf(dataset)
   if (step.state !== 'ok') return { state: step.state, reason: step.reason }
+  const waitsFor = observed.waitsFor?.(dataset)
+  if (waitsFor !== undefined) return { state: 'held', reason: waitsFor }
   const newest = newestStep(table)
   const blocking =
     newest && !newest.published
@@ -94,9 +100,14 @@ function stateOf(dataset: Dataset, table: LakeTable, observed: Observed): Pick<D
 
 /** Inputs published since the table was computed. */
 function inputsBehind(dataset: Dataset, table: LakeTable, observed: Observed): number {
-  const consumed = newestStep(table)?.record.inputs
+  const { inputs: consumed, offsets, source } = newestStep(table)?.record ?? {}
   return inputsOf(dataset).filter((input) => {
     const read = observed.lakeTable(input.name)
+    if (offsets) {
+      const main = read.snapshot('main')
+      const reach = main && reachAt(input, String(main.id), ({ name }) => observed.lakeTable(name))
+      return reach && (reach.source !== source || reach.offsets.some((to, i) => to > (offsets[i] ?? 0)))
+    }
     return rowsVersion(read, read.snapshot('main')) !== (consumed?.[input.name] ?? null)
   }).length
 }

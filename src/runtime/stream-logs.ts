@@ -38,6 +38,11 @@ export class StreamLogs {
     return this.#logs.get(stream)
   }
 
+  /** Why no records come from elsewhere, if they do not. */
+  waitingFor(stream: string): string | undefined {
+    return this.#logs.get(stream)?.waitingFor?.()?.message
+  }
+
   /** Makes records durable. Errors: those of `Inlet.append`. */
   append(stream: string, batch: RecordBatch): Promise<Received> {
     return this.#inlets.get(stream)!.append(batch)

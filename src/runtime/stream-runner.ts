@@ -42,8 +42,10 @@ export interface StreamRunnerOptions {
   readonly audited: boolean
   /** Called after every commit. */
   onCommit(snapshot: Snapshot): void
-  /** Called when the stream stops for good. */
+  /** Called when the stream stops: for good, or until it has recovered. */
   onFailed(error: MillraceError): void
+  /** Called when a stream that had stopped goes on. */
+  onRecovered(): void
   /** Partitions it begins with; all unless told. */
   readonly owned?: readonly number[]
   /** Another worker has taken a partition, which this one has let go of. Without it that ends the stream. */
@@ -59,11 +61,16 @@ export interface StreamLimits {
   readonly lingerMs: number
 }
 
+/** Rest before a stream that has stopped is taken up again, ms: longer each time, until it has committed something. */
+const RECOVERY_MS = { first: 500, most: 10_000 }
+
 const NO_PARTITIONS: ReadonlySet<number> = new Set()
 
 /** A partition that is this worker's. */
 interface Owned {
   readonly runner: PartitionRunner
+  /** Of the lease under which it is. */
+  readonly epoch: number | undefined
   /** Ends its lane, after the batches under way. */
   readonly stop: AbortController
   running: Promise<void>
@@ -90,7 +97,10 @@ export class StreamRunner {
   /** When each partition's last record came, or the stream was opened. */
   readonly #lastRecordMs: number[]
   #paused = false
-  failure: MillraceError | undefined
+  #failure: MillraceError | undefined
+  #recovering: Promise<void> | undefined
+  /** Times that it was taken up again since the last commit. */
+  #recoveries = 0
 
   private constructor(options: StreamRunnerOptions, commits: StreamCommits) {
     this.#options = options
@@ -110,7 +120,7 @@ export class StreamRunner {
   static async open(options: StreamRunnerOptions): Promise<StreamRunner> {
     const { stream, run, code, table, log, audited, eventTime } = options
     const commits = await StreamCommits.open({
-      stream: stream.name,
+      dataset: stream,
       run,
       code,
       table,
@@ -121,8 +131,18 @@ export class StreamRunner {
     const runner = new StreamRunner(options, commits)
     const owned = options.owned ?? log.partitions.map(({ partition }) => partition)
     await commits.take(new Map(owned.map((partition) => [partition, undefined])))
-    await Promise.all(owned.map((partition) => runner.#begin(partition)))
+    await Promise.all(owned.map((partition) => runner.#begin(partition, undefined)))
     return runner
+  }
+
+  /** Why it has stopped, if it has. */
+  get failure(): MillraceError | undefined {
+    return this.#failure
+  }
+
+  /** Whether it has stopped and will not go on by itself. */
+  get hasEnded(): boolean {
+    return this.#failure !== undefined && this.#recovering === undefined
   }
 
   get stream(): Stream {
@@ -154,13 +174,25 @@ export class StreamRunner {
 
   /**
    * Makes a partition this worker's, under the lease with this epoch, and goes on where the lake says that it stands. Errors:
-   * `conflict`/`fenced` when it was taken under a newer lease; those of the lake.
+   * `conflict`/`fenced` when it was taken under a newer lease; those of the lake; what has stopped the stream.
    */
   async own(partition: number, epoch: number): Promise<void> {
     this.lose(partition)
     await this.#ending.get(partition)
-    await this.#turns.run(() => this.#commits.take(new Map([[partition, epoch]])))
-    await this.#begin(partition)
+    // Nothing is left of what ended it.
+    if (this.hasEnded && this.#owned.size === 0) {
+      this.#failure = undefined
+      this.#recoveries++
+    }
+    try {
+      await this.#turns.run(() => this.#commits.take(new Map([[partition, epoch]])))
+      await this.#begin(partition, epoch)
+    } catch (error) {
+      const failure = asMillraceError(error)
+      if (!failure.retryable) this.#fail(failure)
+      throw failure
+    }
+    if (this.lag === 0) this.#recovered()
   }
 
   /** Lets a partition go to another worker, once its batches under way are committed. */
@@ -172,7 +204,7 @@ export class StreamRunner {
     await owned.running
     await this.commit()
     this.lose(partition)
-    if (this.failure) throw this.failure
+    if (this.#failure) throw this.#failure
   }
 
   /** Lets go of a partition at once: another worker may have it already, and gates again what is not committed. */
@@ -195,13 +227,23 @@ export class StreamRunner {
     )
   }
 
-  async #begin(partition: number): Promise<void> {
-    const log = this.#options.log.partitions[partition]!
+  async #begin(partition: number, epoch: number | undefined): Promise<void> {
     const from = this.committed.offsets[partition]!
+    await this.#follow(partition, from)
+    // What has stopped takes all that is its own up together.
+    if (this.#failure) throw this.#failure
+    this.#resume(partition, epoch, from)
+  }
+
+  async #follow(partition: number, from: number): Promise<void> {
+    const log = this.#options.log.partitions[partition]!
     await log.follow(from)
     log.checkpointed(from)
-    const runner = this.#partitionRunner(log, from)
-    const owned = { runner, stop: new AbortController(), running: Promise.resolve() }
+  }
+
+  #resume(partition: number, epoch: number | undefined, from: number): void {
+    const runner = this.#partitionRunner(this.#options.log.partitions[partition]!, from)
+    const owned = { runner, epoch, stop: new AbortController(), running: Promise.resolve() }
     this.#owned.set(partition, owned)
     if (this.#started) this.#run(owned)
   }
@@ -292,6 +334,7 @@ export class StreamRunner {
   async stop(): Promise<void> {
     this.#stopping.abort()
     this.#bell.ring()
+    await this.#recovering
     await Promise.all([...[...this.#owned.values()].map(({ running }) => running), ...this.#ending.values()])
     await this.commit()
     await this.#turns.idle()
@@ -302,17 +345,73 @@ export class StreamRunner {
   async drain(): Promise<void> {
     const ends = this.#options.log.partitions.map((partition) => partition.end)
     const isBehind = () => [...this.#owned].some(([i, { runner }]) => runner.position < ends[i]!)
-    while (!this.failure && isBehind()) await this.#bell.wait()
+    while (!this.#failure && isBehind()) await this.#bell.wait()
     await this.commit()
-    if (this.failure) throw this.failure
+    if (this.#failure) throw this.#failure
   }
 
+  /** Stops the lanes. What may pass by itself is tried again from where the lake says that the stream stands. */
   #fail(error: MillraceError): void {
-    if (this.failure) return
-    this.failure = error
-    this.#stopping.abort()
+    if (this.#failure) return
+    this.#failure = error
+    for (const { stop } of this.#owned.values()) stop.abort()
     this.#bell.ring()
+    if (error.retryable && fencedPartition(error) === undefined)
+      this.#recovering = this.#recover().finally(() => (this.#recovering = undefined))
     this.#options.onFailed(error)
+  }
+
+  async #recover(): Promise<void> {
+    const { clock, onFailed } = this.#options
+    const { signal } = this.#stopping
+    for (;;) {
+      await clock.sleep(Math.min(RECOVERY_MS.first * 2 ** this.#recoveries++, RECOVERY_MS.most), signal)
+      if (signal.aborted) return
+      try {
+        await this.#takeUpAgain()
+        return
+      } catch (error) {
+        const failure = asMillraceError(error)
+        const partition = fencedPartition(failure)
+        if (partition !== undefined && this.#options.onFenced) {
+          this.lose(partition)
+          this.#options.onFenced(partition, failure)
+          continue
+        }
+        this.#failure = failure
+        if (!failure.retryable) this.#recovering = undefined
+        onFailed(failure)
+        if (!failure.retryable) return
+      }
+    }
+  }
+
+  /** As a process that starts would: what was gated and not committed is gated again, and quarantine is mended where it is ahead. */
+  async #takeUpAgain(): Promise<void> {
+    const { log } = this.#options
+    const before = new Map(this.#owned)
+    await Promise.all([...before.values()].map(({ running }) => running))
+    const from = await this.#turns.run(async () => {
+      await this.#commits.take(new Map([...before].map(([partition, { epoch }]) => [partition, epoch])))
+      return this.committed.offsets
+    })
+    for (const partition of before.keys()) {
+      await log.partitions[partition]!.leave()
+      await this.#follow(partition, from[partition]!)
+    }
+    if (this.#stopping.signal.aborted) return
+    this.#landed.clear()
+    this.#hotVersion++
+    this.#failure = undefined
+    // Some may have been given back or lost meanwhile.
+    for (const [partition, { epoch }] of before)
+      if (this.#owned.get(partition) === before.get(partition)) this.#resume(partition, epoch, from[partition]!)
+    if (this.lag === 0) this.#recovered()
+  }
+
+  #recovered(): void {
+    if (this.#recoveries > 0) this.#options.onRecovered()
+    this.#recoveries = 0
   }
 
   /** Runs work while no lane gates and everything gated is committed. Appends go on meanwhile. */
@@ -330,7 +429,7 @@ export class StreamRunner {
     try {
       while ([...this.#owned.values()].some(({ runner }) => runner.isBusy)) await this.#bell.wait()
       await this.commit()
-      if (this.failure) throw this.failure
+      if (this.#failure) throw this.#failure
       return await work()
     } finally {
       this.#paused = false
@@ -360,8 +459,9 @@ export class StreamRunner {
   commit(): Promise<void> {
     return this.#turns.run(async () => {
       this.#timer.begun()
-      if (this.#landed.batches.length === 0 || this.failure) return
+      if (this.#landed.batches.length === 0 || this.#failure) return
       const snapshot = await this.#commitOwned()
+      this.#recovered()
       this.#hotVersion++
       this.#timer.isUrgent = this.#landed.batches.length > 0 && this.#passesWindow()
       this.#timer.ended(this.#landed.batches.length > 0)

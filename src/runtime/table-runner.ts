@@ -18,6 +18,7 @@ import { frameOf } from './frame.ts'
 import { type InputChanges, type Pins, changesSince, isChanged, wholeRelation } from './inputs.ts'
 import { mergeByKey } from './key-merge.ts'
 import { type Counts, NO_COUNTS, type StepRecord, readRecord, recordSummary } from './record.ts'
+import type { Shares } from './shares.ts'
 import type { TransformRunner, Transformed } from './transform-runner.ts'
 import { CANDIDATE, newestStep, rowsVersion } from './warehouse.ts'
 import { type IdlePartitions, queryWatermark, waitsForTime } from './watermark.ts'
@@ -37,7 +38,11 @@ export interface TableRunnerOptions {
   readonly directory?: string
   /** Computes the rows, where functions make them. */
   readonly transform?: TransformRunner
+  /** This worker's part of the work, where several may share it. */
+  readonly shares?: Shares
   readonly idlePartitions: IdlePartitions
+  /** Keeps that a step begins and how it ends; not asked where there is nothing to do. */
+  readonly noted?: (work: () => Promise<RefreshResult>) => Promise<RefreshResult>
   /** The lake table of a dataset. */
   lakeTableOf(dataset: Dataset): LakeTable
 }
@@ -58,6 +63,8 @@ export interface RefreshResult {
   readonly reason?: string
   /** Nothing was computed again. */
   readonly proportional?: boolean
+  /** There is more to be done already: a step takes no more than some. */
+  readonly more?: boolean
 }
 
 /** What a step changes in a table: nothing yet is committed. */
@@ -91,14 +98,44 @@ export class TableRunner {
     return this.#options.lakeTable
   }
 
+  /** What computes its rows. */
+  get engine(): Engine {
+    return this.#options.engine
+  }
+
   /** The table's quarantine, when there is one: only functions refuse rows. */
   get quarantine(): LakeTable | undefined {
-    return this.#options.transform?.quarantine
+    return this.#options.shares ? this.#options.shares.quarantine : this.#options.transform?.quarantine
+  }
+
+  /** This worker's part of the work, where several may share it. */
+  get shares(): Shares | undefined {
+    return this.#options.shares
+  }
+
+  /** Takes a partition's part of the work, under the lease with this epoch. */
+  takePartition(partition: number, epoch: number): Promise<void> {
+    return this.#steps.run(() => this.#options.shares!.take(new Map([[partition, epoch]])))
+  }
+
+  /** Leaves a partition to another worker, once the step under way has ended. */
+  givePartition(partition: number): Promise<void> {
+    this.#options.shares!.leave(partition)
+    return this.#steps.run(async () => this.#options.shares!.lose(partition))
   }
 
   /** One step at a time: what is due is worked out from the last one's commit. */
   refresh(range: RefreshRange = {}): Promise<RefreshResult> {
-    return this.#steps.run(() => this.#refresh(range))
+    return this.#steps.run(() => (this.#options.shares ? this.#refreshShares(range) : this.#refresh(range)))
+  }
+
+  async #refreshShares(range: RefreshRange): Promise<RefreshResult> {
+    const { shares, lakeTable } = this.#options
+    if (range.everything === true) shares!.checkAlone()
+    const step = await shares!.step(range.everything === true)
+    const snapshot = step?.snapshot ?? lakeTable.snapshot()
+    const outcome = step?.snapshot ? 'published' : 'unchanged'
+    return { outcome, snapshot, intervals: 0, proportional: true, more: step?.more ?? false }
   }
 
   /** Runs work that takes files out of the table while no step runs. */
@@ -113,27 +150,30 @@ export class TableRunner {
     const checks = checksFingerprint(table)
     const newest = newestStep(lakeTable)
     const forced = range.everything === true || range.fromMs !== undefined || range.toMs !== undefined
-    const isSame = newest?.record.code === code && newest.record.checks === checks
+    const isSame = newest?.record.code === code && newest.record.checks === checks && !isShared(newest.record)
     const watermark = this.#watermark(pins, newest?.record.watermark)
     const isPassed = waitsForTime(table) && watermark !== newest?.record.watermark
     if (!forced && newest && isSame && !isPassed && sameInputs(newest.record.inputs, inputs)) return unchanged(newest)
     const main = lakeTable.snapshot('main')
     const base = this.#published()
     const partial = range.fromMs !== undefined || range.toMs !== undefined
-    const whole = range.everything === true || !main || !base || (base.code !== code && !partial)
-    return engine.step(async (step) => {
-      const change = await this.#compute(step, pins, whole ? undefined : { main, record: base }, range, watermark)
-      // A backfill of some intervals says nothing of the others: what is due stays due.
-      const record = !partial
-        ? { code, inputs, watermark, frontier: change.frontierMs }
-        : {
-            code: base?.code ?? PARTIAL,
-            inputs: base?.inputs ?? {},
-            watermark: base?.watermark,
-            frontier: base?.frontier,
-          }
-      return this.#commit(step, pins, { run: this.#options.run, ...record, checks }, main, change)
-    })
+    const whole = range.everything === true || !main || !base || isShared(base) || (base.code !== code && !partial)
+    const { noted = (work) => work() } = this.#options
+    return noted(() =>
+      engine.step(async (step) => {
+        const change = await this.#compute(step, pins, whole ? undefined : { main, record: base }, range, watermark)
+        // A backfill of some intervals says nothing of the others: what is due stays due.
+        const record = !partial
+          ? { code, inputs, watermark, frontier: change.frontierMs }
+          : {
+              code: base?.code ?? PARTIAL,
+              inputs: base?.inputs ?? {},
+              watermark: base?.watermark,
+              frontier: base?.frontier,
+            }
+        return this.#commit(step, pins, { run: this.#options.run, ...record, checks }, main, change)
+      }),
+    )
   }
 
   /** Where event time stands for a windowed table; it never goes back. */
@@ -274,16 +314,18 @@ export class TableRunner {
   /** Takes refused rows that meet a condition through the present functions again, as one step. */
   replayRefused(where: string): Promise<Counts> {
     return this.#steps.run(async () => {
-      const { table, transform, lakeTable, code, directory, engine } = this.#options
+      const { table, transform, shares, lakeTable, code, directory, engine } = this.#options
+      shares?.checkAlone()
       const base = this.#published()
       if (!base) return NO_COUNTS
       // Pairs of one row cannot be told from those of others, and changed code is for all rows: all are taken again.
       if (table.materialization.kind === 'mapReduce' || base.code !== code) {
         const { quarantined: received } = base.counts ?? NO_COUNTS
-        await this.#refresh({ everything: true })
+        await (shares ? this.#refreshShares({ everything: true }) : this.#refresh({ everything: true }))
         const { quarantined } = this.#published()?.counts ?? NO_COUNTS
         return { received, accepted: received - quarantined, duplicates: 0, quarantined }
       }
+      if (shares) return (await shares.replayRefused(where)).fresh
       return engine.step(async (step) => {
         const write = (sql: string) => this.#write(step, sql)
         const { add, fresh, ...transformed } = await transform!.rerun(where, { base, write, directory })
@@ -358,6 +400,11 @@ export class TableRunner {
 
 /** Code of a table of which only some intervals were ever computed: never equal to a declaration's. */
 const PARTIAL = 'partial'
+
+/** A step of one of several workers: its input says nothing of how far the others were. */
+function isShared({ offsets }: StepRecord): boolean {
+  return offsets !== undefined
+}
 
 /** What a table made by functions counts from step to step. */
 function totalsOf(from: Pick<StepRecord, 'counts' | 'steps'> | undefined): Pick<StepRecord, 'counts' | 'steps'> {

@@ -39,6 +39,13 @@ export interface TransformStep {
   readonly directory: string | undefined
 }
 
+/** What came of rows that were taken through the functions; nothing refers to the files yet. */
+export interface Taken {
+  readonly add: readonly DataFile[]
+  readonly refused: readonly DataFile[]
+  readonly counts: Counts
+}
+
 /** What a step made, beside its data files. */
 export interface Transformed {
   readonly add: readonly DataFile[]
@@ -76,25 +83,24 @@ export class TransformRunner {
     return this.#quarantine
   }
 
-  async run(step: TransformStep): Promise<Transformed> {
-    const fields = this.#options.inputFields ?? (await describe(this.#options.database, step.query))
+  /** Takes the rows of a query through the functions. */
+  async take({ query, write, directory }: Pick<TransformStep, 'query' | 'write' | 'directory'>): Promise<Taken> {
+    const fields = this.#options.inputFields ?? (await describe(this.#options.database, query))
     return this.#tasks.inFolder(async (folder) => {
-      const input = await this.#tasks.writeInput(folder, step.query, fields)
-      const { add, report, refused } = await this.#compute(folder, input, fields, step)
-      const fresh = {
-        ...NO_COUNTS,
-        received: report.taken,
-        accepted: report.taken - report.refused,
-        quarantined: report.refused,
-      }
-      const { counts = NO_COUNTS, steps = 0 } = step.base ?? {}
-      return {
-        add,
-        counts: step.whole ? fresh : addCounts(counts, fresh),
-        steps: steps + 1,
-        refused: { add: refused, remove: step.whole ? 'all' : 'none' },
-      }
+      const input = await this.#tasks.writeInput(folder, query, fields)
+      return this.#compute(folder, input, fields, { write, directory })
     })
+  }
+
+  async run(step: TransformStep): Promise<Transformed> {
+    const { add, refused, counts: fresh } = await this.take(step)
+    const { counts = NO_COUNTS, steps = 0 } = step.base ?? {}
+    return {
+      add,
+      counts: step.whole ? fresh : addCounts(counts, fresh),
+      steps: steps + 1,
+      refused: { add: refused, remove: step.whole ? 'all' : 'none' },
+    }
   }
 
   /** Takes the refused rows that meet a condition through the present code again. */
@@ -102,10 +108,26 @@ export class TransformRunner {
     where: string,
     step: Omit<TransformStep, 'query' | 'whole'>,
   ): Promise<Transformed & { readonly fresh: Counts }> {
-    const { inputFields, database } = this.#options
     const quarantine = await this.#current(step.base?.steps ?? 0)
-    const snapshot = quarantine?.snapshot()
-    const files = quarantine && snapshot ? await quarantine.files(snapshot) : []
+    const { add, refused, counts: fresh } = await this.retake(quarantine, where, step)
+    const { counts = NO_COUNTS, steps = 0 } = step.base ?? {}
+    return {
+      add,
+      fresh,
+      counts: withoutRefused(counts, fresh),
+      steps: steps + 1,
+      refused: { add: refused, remove: { where } },
+    }
+  }
+
+  /** The same, of the quarantine as it is: changes nothing there. */
+  async retake(
+    quarantine: LakeTable | undefined,
+    where: string,
+    step: Pick<TransformStep, 'write' | 'directory'>,
+  ): Promise<Taken> {
+    const { inputFields, database } = this.#options
+    const files = quarantine ? await liveFiles(quarantine) : []
     const rows =
       files.length === 0
         ? []
@@ -122,16 +144,7 @@ export class TransformRunner {
         await file.write(`{"_partition":${String(_partition)},"_offset":${String(_offset)},${index}"row":{${row!}}\n`)
       }
       await file.close()
-      const { add, report, refused } = await this.#compute(folder, input, inputFields!, step)
-      const accepted = report.taken - report.refused
-      const { counts = NO_COUNTS, steps = 0 } = step.base ?? {}
-      return {
-        add,
-        counts: { ...counts, accepted: counts.accepted + accepted, quarantined: counts.quarantined - accepted },
-        fresh: { ...NO_COUNTS, received: report.taken, accepted, quarantined: report.refused },
-        steps: steps + 1,
-        refused: { add: refused, remove: { where } },
-      }
+      return this.#compute(folder, input, inputFields!, step)
     })
   }
 
@@ -140,7 +153,7 @@ export class TransformRunner {
     input: string,
     fields: readonly Field[],
     step: Pick<TransformStep, 'write' | 'directory'>,
-  ): Promise<{ add: DataFile[]; report: TaskReport; refused: DataFile[] }> {
+  ): Promise<Taken> {
     const { transform, database } = this.#options
     const add: DataFile[] = []
     const write = async (files: readonly string[]) => {
@@ -154,7 +167,12 @@ export class TransformRunner {
     } else {
       report = await this.#tasks.call('apply', folder, input, fields, write)
     }
-    return { add, report, refused: report.refused === 0 ? [] : await this.#writeRefused(folder, step.directory) }
+    const { taken: received, refused: quarantined } = report
+    return {
+      add,
+      refused: quarantined === 0 ? [] : await this.#writeRefused(folder, step.directory),
+      counts: { ...NO_COUNTS, received, accepted: received - quarantined, quarantined },
+    }
   }
 
   /** Rows of the same record stay together, in the order they were given. */
@@ -163,14 +181,18 @@ export class TransformRunner {
     return origin.length === 0 ? '' : ` ORDER BY ${origin.join(', ')}`
   }
 
+  /** Each partition's in a file of its own: whoever has the partition next can tell them apart. */
   async #writeRefused(folder: string, directory: string | undefined): Promise<DataFile[]> {
     const quarantine = (this.#quarantine ??= (await this.#options.openQuarantine(true))!)
-    const written = await this.#options.database.use((connection) =>
-      copyToParquet(connection, quarantineSelect(refusedIn(folder)), {
-        directory: directory ?? localDataDirectory(quarantine),
-        fields: quarantine.fields,
-      }),
-    )
+    const rows = quarantineSelect(refusedIn(folder))
+    const { database } = this.#options
+    const partitions = await database.rows(`SELECT DISTINCT _partition FROM (${rows}) ORDER BY _partition`)
+    const options = { directory: directory ?? localDataDirectory(quarantine), fields: quarantine.fields }
+    const written = []
+    for (const { _partition } of partitions) {
+      const own = `SELECT * FROM (${rows}) WHERE _partition = ${String(_partition)}`
+      written.push(...(await database.use((connection) => copyToParquet(connection, own, options))))
+    }
     return toDataFiles(quarantine, written)
   }
 
@@ -181,14 +203,12 @@ export class TransformRunner {
   async commitRefused(record: StepRecord, change: RefusedChange): Promise<void> {
     const quarantine = await this.#current((record.steps ?? 1) - 1)
     if (!quarantine) return
-    const snapshot = quarantine.snapshot()
-    const live = snapshot ? await quarantine.files(snapshot) : []
     const gone =
       change.remove === 'none'
         ? { add: [], remove: [] }
         : change.remove === 'all'
-          ? { add: [], remove: live.map(({ path }) => path) }
-          : await this.#rewriteWithout(quarantine, live, change.remove.where)
+          ? { add: [], remove: (await liveFiles(quarantine)).map(({ path }) => path) }
+          : await this.refusedWithout(quarantine, change.remove.where)
     const add = [...change.add, ...gone.add]
     if (add.length + gone.remove.length === 0) return
     await quarantine.commit({
@@ -199,7 +219,9 @@ export class TransformRunner {
     })
   }
 
-  #rewriteWithout(quarantine: LakeTable, live: readonly DataFile[], where: string) {
+  /** What takes the refused rows that meet a condition out of quarantine. */
+  async refusedWithout(quarantine: LakeTable, where: string): Promise<{ add: DataFile[]; remove: string[] }> {
+    const live = await liveFiles(quarantine)
     return duckdbEngine(this.#options.database).step((step) => rewriteWithout(step, quarantine, live, where))
   }
 
@@ -213,6 +235,16 @@ export class TransformRunner {
     if (last && isAhead(last)) await quarantine.setRef('main', history.findLast((snapshot) => !isAhead(snapshot))?.id)
     return quarantine
   }
+}
+
+async function liveFiles(table: LakeTable): Promise<DataFile[]> {
+  const snapshot = table.snapshot()
+  return snapshot ? table.files(snapshot) : []
+}
+
+/** Counts once some of the refused rows have passed: `fresh` are those of taking them again. */
+export function withoutRefused(counts: Counts, { accepted }: Counts): Counts {
+  return { ...counts, accepted: counts.accepted + accepted, quarantined: counts.quarantined - accepted }
 }
 
 /** A condition for refused rows of one rule, or of any. */

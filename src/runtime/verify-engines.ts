@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { quoteIdentifier } from '../base/identifier.ts'
 import type { Database } from '../engine/duckdb/database.ts'
+import { scratchPlace } from '../lake/scratch.ts'
 import type { Field } from '../project/columns.ts'
 import type { EngineName } from '../project/sql.ts'
 import { duckdbEngine } from './duckdb-engine.ts'
@@ -59,12 +60,14 @@ export async function verifyEngines(
   const { disk, dataDirectory } = runtime.options
   const directory = join(dataDirectory, 'tmp', `engines-${name}`)
   await disk.removeTree(directory)
+  await disk.makeDirectory(directory)
+  const place = await scratchPlace(runtime.warehouse.lake)
   try {
     const relations: string[] = []
     return await duckdbEngine(runtime.database).step(async (reader) => {
       for (const engine of engines) {
-        const own = join(directory, engine.name)
-        await disk.makeDirectory(own)
+        // Another engine reaches what the lake reaches, and may not see this machine.
+        const own = engine.name === 'duckdb' ? directory : place.directory
         const files = await runner.recompute(own, sample ? sampled(engine) : engine)
         relations.push(await reader.relation(runner.lakeTable, files))
       }
@@ -73,6 +76,7 @@ export async function verifyEngines(
     })
   } finally {
     await disk.removeTree(directory)
+    await place.remove()
   }
 }
 
@@ -91,6 +95,7 @@ function sampled(engine: Engine): Engine {
       engine.step((step) =>
         work({
           dialect: step.dialect,
+          subqueryRows: step.subqueryRows,
           relation: (table, files, fileColumn) => step.relation(table, sampleOf(files), fileColumn),
           rows: (sql) => step.rows(sql),
           describe: (sql) => step.describe(sql),

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { quoteIdentifier } from '../base/identifier.ts'
+import { scratchPlace } from '../lake/scratch.ts'
 import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { regate } from './replay.ts'
@@ -84,12 +85,19 @@ async function verifyStream(
 async function verifyTable(runtime: Runtime, dataset: Dataset, directory: string): Promise<Verification> {
   const runner = runtime.tables.get(dataset.name)!
   const [status] = datasetStatuses([dataset], observe(runtime))
-  const files = await runner.recompute(directory)
-  const compared = await holding(runner.lakeTable, async (hold) => {
-    const published = await runtime.publishedSql(dataset.name, hold)
-    const recomputed = await relationOf(runner.lakeTable, files, hold)
-    return compare(runtime, dataset.name, runner.lakeTable.fields, published, recomputed)
-  })
+  // Another engine reaches what the lake reaches, and may not see this machine.
+  const place = runner.engine.name === 'duckdb' ? undefined : await scratchPlace(runtime.warehouse.lake)
+  let compared: Verification
+  try {
+    const files = await runner.recompute(place?.directory ?? directory)
+    compared = await holding(runner.lakeTable, async (hold) => {
+      const published = await runtime.publishedSql(dataset.name, hold)
+      const recomputed = await relationOf(runner.lakeTable, files, hold)
+      return compare(runtime, dataset.name, runner.lakeTable.fields, published, recomputed)
+    })
+  } finally {
+    await place?.remove()
+  }
   if (compared.equal || status!.lag === 0) return compared
   return { ...compared, note: 'its inputs have changed since it was computed; `millrace run` brings it up to date' }
 }

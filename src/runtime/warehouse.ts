@@ -1,15 +1,16 @@
-import { asMillraceError } from '../base/errors.ts'
+import { MillraceError, asMillraceError } from '../base/errors.ts'
 import { SerialQueue } from '../base/queue.ts'
 import type { WrittenFile } from '../engine/duckdb/parquet.ts'
 import { parquetRelation } from '../engine/duckdb/parquet.ts'
 import type { DataFile } from '../lake/data-file.ts'
+import { evolveFields } from '../lake/evolution.ts'
 import type { Lake, TableOptions } from '../lake/lake.ts'
 import type { PartitionField } from '../lake/partition.ts'
 import type { Hold } from '../lake/store.ts'
 import { dataFile } from '../lake/stats.ts'
 import type { LakeTable, Snapshot, TableId } from '../lake/table.ts'
 import { transformName } from '../lake/transform.ts'
-import type { Field } from '../project/columns.ts'
+import { type Field, typeName } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { timeColumn } from '../project/event-time.ts'
 import type { PartitionBy } from '../project/stream.ts'
@@ -21,6 +22,9 @@ export const CANDIDATE = 'candidate'
 
 /** Layers of the lake, as namespaces. */
 export const LAYERS = { stream: 'processed', table: 'curated', quarantine: 'quarantine' } as const
+
+/** What a declaration asks of a table: `make anew` drops it first, for its rows can be recomputed. */
+export type TableAction = 'none' | 'make' | 'evolve' | 'make anew'
 
 /** The lake tables of a project's datasets. */
 export class Warehouse {
@@ -46,7 +50,7 @@ export class Warehouse {
     }
     const found = await this.lake.load(id)
     if (!found) return this.#make(id, options)
-    if (dataset.kind === 'stream' || layoutOf(found.partition) === layoutOf(partition)) {
+    if (keepsLayout(dataset, found)) {
       try {
         await found.evolve(fields)
         return found
@@ -56,6 +60,37 @@ export class Warehouse {
     }
     await this.lake.drop(id)
     return this.#make(id, options)
+  }
+
+  /** What `tableOf` would do. Changes nothing. Errors: `invalid`/`incompatible-schema` for a stream's columns. */
+  async planOf(dataset: Dataset, fields: readonly Field[]): Promise<TableAction> {
+    const found = await this.lake.load({ namespace: LAYERS[dataset.kind], name: dataset.name })
+    if (!found) return 'make'
+    if (!keepsLayout(dataset, found)) return 'make anew'
+    let id = 1_000_000
+    try {
+      const evolved = evolveFields(found.fields, fields, () => ++id)
+      return JSON.stringify(evolved) === JSON.stringify(found.fields) ? 'none' : 'evolve'
+    } catch (error) {
+      if (dataset.kind === 'stream' || asMillraceError(error).code !== 'incompatible-schema') throw error
+      return 'make anew'
+    }
+  }
+
+  /** The table of a dataset as it is. Errors: `invalid`/`not-as-declared` when there is none, or with other columns. */
+  async present(dataset: Dataset, fields: readonly Field[]): Promise<LakeTable> {
+    const found = await this.lake.load({ namespace: LAYERS[dataset.kind], name: dataset.name })
+    const columns = (of: readonly Field[]) => of.map(({ name, type }) => `${name} ${typeName(type)}`).join(', ')
+    if (found && columns(found.fields) === columns(fields)) return found
+    throw new MillraceError(
+      'invalid',
+      'not-as-declared',
+      `${dataset.kind} '${dataset.name}' ${found ? 'has other columns in the lake than are declared' : 'has no table in the lake yet'}.`,
+      {
+        hint: 'Start the project there first: what is published follows the declarations then.',
+        context: { dataset: dataset.name },
+      },
+    )
   }
 
   /** The quarantine table of a stream, made when there is none. */
@@ -152,6 +187,11 @@ export function dataDirectory(table: LakeTable): string {
 /** The same on this machine. */
 export function localDataDirectory(table: LakeTable): string {
   return table.local.pathOf(dataDirectory(table))
+}
+
+/** A stream's layout stays as it was made. */
+function keepsLayout(dataset: Dataset, { partition }: LakeTable): boolean {
+  return dataset.kind === 'stream' || layoutOf(partition) === layoutOf(partitionFields(dataset))
 }
 
 function layoutOf(partition: readonly PartitionField[]): string {

@@ -6,6 +6,7 @@ import type { StreamRunner } from './stream-runner.ts'
 const HOUSEKEEPING_MS = 60_000
 /** Some files are let gather before they are brought together; a rewrite stays short beside the work that matters. */
 const HOUSEKEEPING = { minFiles: 8, rewriteBytesMax: 256 * 1024 ** 2 } as const
+const TIDY_MS = 3_600_000
 const FRESHNESS_MS = 15_000
 const IDLE_MS = { min: 20, max: 1_000 } as const
 
@@ -16,11 +17,17 @@ export function watchTime(runtime: Runtime, signal: AbortSignal): Promise<void>[
 
 /** Keeps files few and the log small, a bounded part at a time. What goes wrong is told, and tried again the next time. */
 async function keepHouse(runtime: Runtime, signal: AbortSignal): Promise<void> {
+  const { clock } = runtime.options
+  let tidyAt = -Infinity
   for (;;) {
-    await runtime.options.clock.sleep(HOUSEKEEPING_MS, signal)
+    await clock.sleep(HOUSEKEEPING_MS, signal)
     if (signal.aborted) return
     try {
       await maintain(runtime, { ...HOUSEKEEPING, signal })
+      if (clock.monotonic() >= tidyAt) {
+        await runtime.tidy()
+        tidyAt = clock.monotonic() + TIDY_MS
+      }
       runtime.maintenanceError = undefined
     } catch (error) {
       runtime.maintenanceError = asMillraceError(error)

@@ -9,7 +9,15 @@ import type { Emit, Reach } from '../project/window.ts'
 import { type Table, queryFor } from '../project/table.ts'
 import type { EngineStep } from './engine.ts'
 import type { Frame } from './frame.ts'
-import { type InputChanges, type Pin, type Pins, isChanged, rangeRelation, wholeRelation } from './inputs.ts'
+import {
+  type InputChanges,
+  type Pin,
+  type Pins,
+  isChanged,
+  rangeFiles,
+  rangeRelation,
+  wholeRelation,
+} from './inputs.ts'
 import { reachMs } from './watermark.ts'
 
 export interface WindowedStep {
@@ -57,7 +65,7 @@ export async function computeWindows(step: WindowedStep): Promise<WindowedChange
   const kept =
     changes === undefined && only === undefined ? { add: [], remove: await step.live() } : await keepOthers(step, due)
   const add: DataFile[] = [...kept.add]
-  if (due.length > SINGLE_MAX && (await isLateral(step))) {
+  if (due.length > SINGLE_MAX && (await isSmall(step, due)) && (await isLateral(step))) {
     for (let i = 0; i < due.length; i += LATERAL_MAX)
       add.push(...(await step.write([await renderTogether(step, due.slice(i, i + LATERAL_MAX))])))
   } else {
@@ -82,7 +90,7 @@ export async function computeWindows(step: WindowedStep): Promise<WindowedChange
   }
 }
 
-/** Windows computed by statements of their own, put together: enough to spread the fixed cost, few enough to keep the text small. */
+/** Windows computed by subqueries of their own, put together: enough to spread the fixed cost, few enough to keep the text small. */
 const SINGLE_MAX = 32
 /** Windows computed by one statement over the rows of all. */
 const LATERAL_MAX = 4_096
@@ -154,11 +162,11 @@ async function startsIn(step: WindowedStep, pin: Pin, fromMs: number, toMs: numb
 
 async function starts({ frame, engine }: WindowedStep, pin: Pin, relation: string): Promise<number[]> {
   const { dialect } = engine
-  const found = frame.startsSql(dialect, dialect.identifier(timeColumn(pin.dataset)!))
+  const slot = frame.slotSql(dialect, dialect.identifier(timeColumn(pin.dataset)!))
   const rows = await engine.rows(
-    `SELECT DISTINCT ${dialect.epochMs('start')} AS start FROM (SELECT ${found} AS start FROM ${relation})`,
+    `SELECT DISTINCT ${dialect.epochMs('slot')} AS slot FROM (SELECT ${slot} AS slot FROM ${relation})`,
   )
-  return rows.map((row) => Number(row.start))
+  return rows.flatMap((row) => frame.startsOf(Number(row.slot)))
 }
 
 async function publishedStarts({ frame, engine, lakeTable, live }: WindowedStep): Promise<number[]> {
@@ -217,6 +225,19 @@ async function lateral(
     '$start',
   )
   return `(SELECT ${frame.columnsSql(dialect, start, watermarkMs)}, ${result}.* FROM ${moments} AS ${windows}, LATERAL (${query}) AS ${result})`
+}
+
+/**
+ * Whether the windows have so few rows that a subquery for each would cost more than spreading rows over windows. Files tell
+ * about how many there are.
+ */
+async function isSmall({ engine, frame, pins }: WindowedStep, due: readonly number[]): Promise<boolean> {
+  let rows = 0
+  for (const pin of pins.values()) {
+    const files = await rangeFiles(pin, due[0]!, frame.endOf(due.at(-1)!))
+    rows += files.reduce((sum, { records }) => sum + records, 0)
+  }
+  return (rows * frame.overlap) / due.length < engine.subqueryRows
 }
 
 /** Whether the engine can compute windows together. What is read beyond the windows would be there once for each. */

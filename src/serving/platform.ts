@@ -2,7 +2,7 @@ import type { ParameterValues } from '../engine/duckdb/bind.ts'
 import type { RecordLines } from '../log/lines.ts'
 import type { IdentifiedField } from '../project/columns.ts'
 import type { Endpoint } from '../project/endpoint.ts'
-import type { DatasetDetail, DatasetStatus } from '../project/status.ts'
+import type { DatasetDetail, DatasetStatus, RunStatus, RunsQuestion } from '../project/status.ts'
 
 /** What serving needs of the running platform. The composition root supplies it; serving never reaches into the runtime. */
 export interface Platform {
@@ -25,6 +25,8 @@ export interface Platform {
   quarantine(name: string): Promise<Relation>
   /** What the publications of a dataset change. Throws invalid/unknown-dataset. */
   changes(name: string): DatasetChanges
+  /** What ran, newest first. */
+  runs(question: RunsQuestion): Promise<RunStatus[]>
   /** Writes asked for by the command line beside a running server: `run`, `replay`, `quarantine-replay`, `maintain`, `verify`. */
   control(
     verb: string,

@@ -104,6 +104,33 @@ const SCHEMAS = [
       sql: { type: 'string' },
     },
   },
+  {
+    $id: 'Run',
+    type: 'object',
+    required: ['id', 'kind', 'holder', 'started_at', 'ended_at', 'outcome'],
+    properties: {
+      id: { type: 'string' },
+      kind: { type: 'string', description: '`refresh`: a step of a table.' },
+      dataset: { type: 'string' },
+      holder: { type: 'string', description: 'The process.' },
+      started_at: { type: 'string', format: 'date-time' },
+      ended_at: {
+        type: ['string', 'null'],
+        format: 'date-time',
+        description: 'Null while it runs, and for one whose process ended before it did.',
+      },
+      outcome: { enum: ['succeeded', 'failed', 'stopped', null] },
+      counts: {
+        type: 'object',
+        additionalProperties: { type: 'integer' },
+        description: '`rows` of the table afterwards, of these `added`, and `removed`; `intervals` that were computed.',
+      },
+      error: {
+        type: 'object',
+        properties: { code: { type: 'string' }, message: { type: 'string' }, hint: { type: 'string' } },
+      },
+    },
+  },
 ]
 
 export type SchemaName = 'Problem' | 'Table' | 'Rows' | 'Received' | 'DatasetStatus' | 'DatasetDetail'

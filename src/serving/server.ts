@@ -7,6 +7,7 @@ import type { RestCatalog } from '../lake/rest/catalog.ts'
 import type { Config } from '../project/config.ts'
 import { type Access, authorize, requireTokenBeyondLoopback } from './authorize.ts'
 import { controlRoute } from './control.ts'
+import { runRoutes } from './runs.ts'
 import { datasetRoutes } from './datasets.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { icebergRoutes } from './iceberg.ts'
@@ -125,6 +126,7 @@ async function build(
     ingestRoute(guarded, platform, limits)
     sqlRoute(guarded, queries, limits)
     datasetRoutes(guarded, platform, queries, limits)
+    runRoutes(guarded, platform)
     liveRoute(guarded, platform, limits, clock)
     endpointRoutes(guarded, platform, queries, limits)
     controlRoute(guarded, platform, access)

@@ -15,6 +15,8 @@ export interface LeaseKeeperOptions {
   readonly member: string
   /** How long a lease lasts when its holder says nothing more, ms: so long does work rest after a process has died. */
   readonly ttlMs: number
+  /** It wants all of the items for itself: their owners hand them over, and take no share of them meanwhile. Otherwise it takes its share. */
+  readonly claims?: boolean
   /** The item is this process's now. */
   onAcquired(item: string, lease: Lease): void
   /** Another member should have the item: it is kept until this resolves, and whatever was begun should be ended by then. */
@@ -35,9 +37,12 @@ interface Kept {
 
 /** Turns in the time of a lease: two may fail before one is lost. */
 const TURNS = 3
+/** Turns in the time of a lease while what was claimed is waited for. */
+const TURNS_WAITING = 20
 
 /**
- * Takes this process's share of some items, renews its leases in the background, and gives items back as members join.
+ * Takes this process's share of some items, or all of them where it claims them, renews its leases in the background, and gives
+ * items back as members join or others claim them.
  * Nothing is exact about when: two processes never have a lease at once by the database's clock, but one that slept may
  * believe so for a moment. What it does must be refused elsewhere (the lease's epoch, or a compare-and-swap).
  */
@@ -52,6 +57,10 @@ export class LeaseKeeper {
   #error: MillraceError | undefined
   /** Members as last seen. */
   #members: readonly string[] = []
+  /** Claims that are this process's. */
+  #claims = new Map<string, Lease>()
+  /** Who has which item, or the sole claim to it, as last seen. */
+  #holders: ReadonlyMap<string, string> = new Map()
 
   constructor(options: LeaseKeeperOptions) {
     this.#options = options
@@ -66,10 +75,20 @@ export class LeaseKeeper {
     return this.#members
   }
 
+  /** Who has which item, or has claimed it, as last seen. */
+  get holders(): ReadonlyMap<string, string> {
+    return this.#holders
+  }
+
   /** The lease of an item while it is certain that this process has it. */
   holds(item: string): Lease | undefined {
     const kept = this.#kept.get(item)
     return kept && kept.phase !== 'left' && this.#options.clock.monotonic() < kept.untilMs ? kept.lease : undefined
+  }
+
+  /** Why the state did not answer when it was last asked, if it did not: leases run out until it does. */
+  get trouble(): MillraceError | undefined {
+    return this.#error
   }
 
   start(): void {
@@ -88,27 +107,49 @@ export class LeaseKeeper {
     while (!this.#stopping || this.#kept.size > 0) {
       this.#wake = new AbortController()
       await this.#orTell(() => (this.#stopping ? this.#leave() : this.#turn()))
-      await clock.sleep(ttlMs / TURNS, this.#wake.signal)
+      const isWaiting = this.#options.claims === true && this.#kept.size < this.#options.items.length
+      await clock.sleep(ttlMs / (isWaiting ? TURNS_WAITING : TURNS), this.#wake.signal)
     }
     this.#ended.abort()
+    for (const claim of this.#claims.values()) await this.#orTell(() => state.leases.release(claim))
     await this.#orTell(() => state.members.leave(pool, member))
   }
 
   async #turn(): Promise<void> {
-    const { state, pool, items, member, ttlMs } = this.#options
+    const { state, pool, items, member, ttlMs, claims = false } = this.#options
     await this.#renew()
-    await state.members.beat(pool, member, ttlMs)
-    const prefix = `${pool}/`
-    const [members, held] = await Promise.all([state.members.list(pool), state.leases.list(prefix)])
+    if (claims) await this.#claim()
+    else await state.members.beat(pool, member, ttlMs)
+    const [members, owners, claimed] = await Promise.all([
+      state.members.list(pool),
+      holdersOf(state, `${pool}/`),
+      holdersOf(state, `${CLAIM}${pool}/`),
+    ])
     this.#members = members
-    const owners = new Map(held.map(({ name, holder }) => [name.slice(prefix.length), holder]))
-    const target = balance(items, members, owners)
+    this.#holders = new Map([...owners, ...claimed])
+    const shared = items.filter((item) => !claimed.has(item))
+    const target = new Map([...claimed, ...(claims ? [] : balance(shared, members, owners))])
     for (const [item, kept] of this.#kept)
       if (kept.phase === 'held' && target.get(item) !== member) void this.#give(item, kept)
-    for (const [item, owner] of target) {
+    for (const item of items) {
+      const owner = target.get(item)
       // One's own that is not kept: the answer to a question before was lost.
       const isFree = !owners.has(item) || owners.get(item) === member
       if (owner === member && isFree && !this.#kept.has(item) && !this.#stopping) await this.#take(item)
+    }
+  }
+
+  /** In the order of their names and no further than the first that another has: two that claim the same cannot wait for each other. */
+  async #claim(): Promise<void> {
+    const { state, pool, items, member, ttlMs } = this.#options
+    const prefix = `${CLAIM}${pool}/`
+    const renewed = await state.leases.renew([...this.#claims.values()], ttlMs)
+    this.#claims = new Map(renewed.map((lease) => [lease.name.slice(prefix.length), lease]))
+    for (const item of items.toSorted()) {
+      if (this.#claims.has(item)) continue
+      const lease = await state.leases.acquire(prefix + item, member, ttlMs)
+      if (!lease) return
+      this.#claims.set(item, lease)
     }
   }
 
@@ -186,4 +227,13 @@ export class LeaseKeeper {
       await clock.sleep(Math.max(1, next - nowMs), signal)
     }
   }
+}
+
+/** A claim is a lease too, by this prefix and the name of what is claimed: one process at a time has it, and it ends with the process. */
+const CLAIM = 'claim/'
+
+/** Who holds leases of names that begin so, by the rest of the name. */
+async function holdersOf(state: Pick<State, 'leases'>, prefix: string): Promise<Map<string, string>> {
+  const held = await state.leases.list(prefix)
+  return new Map(held.map(({ name, holder }) => [name.slice(prefix.length), holder]))
 }

@@ -30,6 +30,14 @@ export async function migrate(database: StateDatabase, migrations: readonly Migr
   })
 }
 
+/** Names of the migrations that `migrate` would apply. Changes nothing. Errors: as `migrate`. */
+export async function pendingMigrations(database: StateDatabase, migrations: readonly Migration[]): Promise<string[]> {
+  const isThere = await database.isMigrated()
+  const applied = isThere ? await database.queries.selectFrom('migrations').selectAll().orderBy('number').execute() : []
+  check(database.name, applied, migrations)
+  return migrations.slice(applied.length).map(({ name }) => name)
+}
+
 function check(database: string, applied: readonly Tables['migrations'][], known: readonly Migration[]): void {
   const newest = applied.at(-1)
   if (newest && newest.number > known.length) {

@@ -59,6 +59,12 @@ export async function openPostgres({ url, schema = 'millrace' }: PostgresOptions
     name: `${name}, schema ${schema}`,
     // Not now(), which stands still while a statement waits for another transaction.
     nowMs: () => sql<number>`(extract(epoch from clock_timestamp()) * 1000)::bigint`,
+    isMigrated: async () => {
+      // A schema that this user may not use is told of as one that is not there: by whoever starts.
+      const found =
+        await sql`SELECT 1 FROM pg_tables WHERE schemaname = ${schema} AND tablename = 'migrations'`.execute(queries)
+      return found.rows.length > 0
+    },
     prepareMigration: async (transaction) => {
       await sql`SELECT pg_advisory_xact_lock(hashtextextended(${`millrace ${schema}`}, 0))`.execute(transaction)
       const found = await sql`SELECT 1 FROM pg_namespace WHERE nspname = ${schema}`.execute(transaction)

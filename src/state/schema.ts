@@ -42,6 +42,8 @@ export interface StateDatabase {
   readonly name: string
   /** The present by the database's clock, ms since the epoch, as part of a query. */
   nowMs(): RawBuilder<number>
+  /** Whether the schema has been changed before. */
+  isMigrated(): Promise<boolean>
   /**
    * Begins a change of the schema within a transaction: one at a time, and with the table names of statements meaning those
    * of the state. Returns whether there has been one before.

@@ -30,15 +30,17 @@ const LOOK_MS = 5
 export function openSqlite(path: string, clock: Clock): StateDatabase {
   const connection = new Connection(path, clock)
   const queries = new Kysely<Tables>({ dialect: dialectOver(connection) })
+  const isMigrated = async (within: Kysely<Tables>) => {
+    const noted = await sql`SELECT 1 FROM sqlite_master WHERE name = 'migrations'`.execute(within)
+    return noted.rows.length > 0
+  }
   return {
     queries,
     name: path,
     nowMs: () => sql<number>`cast(${clock.now()} as integer)`,
     // The transaction holds the only lock there is.
-    prepareMigration: async (transaction) => {
-      const noted = await sql`SELECT 1 FROM sqlite_master WHERE name = 'migrations'`.execute(transaction)
-      return noted.rows.length > 0
-    },
+    prepareMigration: isMigrated,
+    isMigrated: () => isMigrated(queries),
     close: async () => {
       await queries.destroy()
       connection.close()

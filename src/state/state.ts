@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { Leases } from './leases.ts'
 import { Members } from './members.ts'
-import { migrate } from './migrate.ts'
+import { migrate, pendingMigrations } from './migrate.ts'
 import { MIGRATIONS, type Migration } from './migrations.ts'
 import { Places } from './places.ts'
 import { type PostgresOptions, openPostgres } from './postgres.ts'
@@ -37,6 +37,24 @@ export async function openState(
   try {
     await migrate(database, migrations)
     return new State(database)
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}
+
+/**
+ * Opens the state without changing it. Also says which migrations the next process that starts will apply, by name: where some are pending,
+ * nothing can be asked of it yet. Errors: as `openState`.
+ */
+export async function lookAtState(
+  target: StateTarget,
+  { clock }: StateEffects,
+  migrations: readonly Migration[] = MIGRATIONS,
+): Promise<{ readonly state: State; readonly pending: readonly string[] }> {
+  const database = target.kind === 'sqlite' ? openSqlite(target.path, clock) : await openPostgres(target)
+  try {
+    return { state: new State(database), pending: await pendingMigrations(database, migrations) }
   } catch (error) {
     await database.close()
     throw error

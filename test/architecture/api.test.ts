@@ -19,14 +19,14 @@ test('the public interface is the one that was reviewed', async () => {
 
 /** The exported names of a declaration file with their declarations, and those that they are made of in their own file. */
 function publicInterface(index: string): string {
-  const exported = [...read(index).matchAll(/^export (?:type )?\{ (.+) \} from '(.+)\.ts';$/gm)]
+  const exported = [...read(index).matchAll(/^export (?:type )?\{ (.+?),? \} from '(.+)\.ts';$/gm)]
   const modules = Map.groupBy(exported, ([, , specifier]) =>
     relative(types, resolve(types, dirname(index), `${specifier!}.d.ts`)),
   )
   return [...modules]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([path, statements]) => {
-      const names = statements.flatMap(([, list]) => list!.split(', '))
+      const names = statements.flatMap(([, list]) => list!.replace(/,$/, '').split(', '))
       return `// ${path.replace('.d.ts', '.ts')}: ${names.toSorted().join(', ')}\n${declarationsOf(path, names)}`
     })
     .join('\n')

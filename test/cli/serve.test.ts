@@ -57,6 +57,12 @@ test('start, post, query, status, SIGTERM; and the same answers without the serv
   const ageless = (text: string) => JSON.parse(text, (key, value) => (key === 'freshness_ms' ? undefined : value))
   expect(ageless(status.stdout)).toEqual(ageless(JSON.stringify(datasets.length === 2 ? { datasets } : null)))
 
+  const { runs } = await get(url, '/v1/runs?dataset=totals&outcome=succeeded&limit=1')
+  expect(runs).toMatchObject([{ kind: 'refresh', dataset: 'totals', counts: { rows: expect.any(Number) } }])
+  const told = await millrace(['status', '--runs', '--json', '--project', root, '--data', data])
+  expect(JSON.parse(told.stdout).runs).toContainEqual(runs[0])
+  expect(await get(url, '/v1/runs?outcome=perhaps')).toMatchObject({ status: 400, code: 'bad-request' })
+  expect(await get(url, '/v1/runs?limit=0')).toMatchObject({ status: 400, code: 'bad-limit' })
   expect(await running.kill('SIGTERM')).toMatchObject({ code: 0 })
   expect(running.output).toMatch(/stopped$/)
   expect(readdirSync(data)).not.toContain('server.json')

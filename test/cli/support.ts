@@ -182,11 +182,11 @@ export async function get(url: string, path: string): Promise<Json> {
 }
 
 /** Looks again and again until the answer is as wanted. */
-export async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean): Promise<T> {
+export async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean, triesMax = 300): Promise<T> {
   for (let tries = 0; ; tries++) {
     const answer = await ask()
     if (wanted(answer)) return answer
-    if (tries > 300) throw new Error(`never came: ${JSON.stringify(answer)}`)
+    if (tries > triesMax) throw new Error(`never came: ${JSON.stringify(answer)}`)
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }

@@ -1,15 +1,26 @@
-import { stat } from 'node:fs/promises'
+import { stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { Lake } from '../../src/lake/lake.ts'
-import { SCRATCH, adopt, scratchInput, scratchOutput, sweepScratch } from '../../src/lake/scratch.ts'
+import {
+  SCRATCH,
+  adopt,
+  keepAlive,
+  scratchInput,
+  scratchOutput,
+  scratchPlace,
+  sweepScratch,
+  writingSince,
+} from '../../src/lake/scratch.ts'
 import type { LakeTable } from '../../src/lake/table.ts'
 import { expireSnapshots } from '../../src/lake/expire.ts'
+import { removeOrphans } from '../../src/lake/orphans.ts'
 import { encodeValue } from '../../src/lake/value.ts'
 import { fieldsOf, t } from '../../src/project/columns.ts'
 import { append, openDuckdb, query, relation, writeFiles } from './support/duckdb.ts'
 import { imaginaryFile, livePaths, openLake, steppedClock } from './support/lake.ts'
 
+const DAY = 86_400_000
 const COLUMNS = { id: t.int(), at: t.timestamp(), x: t.double().nullable() }
 
 async function days(lake: Lake, name = 'days'): Promise<LakeTable> {
@@ -185,6 +196,48 @@ test('what steps that were killed left is swept', async () => {
   const young = await scratchOutput(lake, table, join(table.location, 'data'))
   expect(await sweepScratch(lake, 1_800_000)).toBe(1)
   expect((await lake.list()).map(({ name }) => name).sort()).toEqual(['days', young.id.name].sort())
+})
+
+test('what a step has written and nobody adopted yet is no orphan, however long the step takes', async () => {
+  const clock = steppedClock(Date.now())
+  const [lake, duckdb] = [await openLake({ clock }), await openDuckdb()]
+  const [table, other] = [await days(lake), await days(lake, 'other')]
+  const left = join(table.location, 'data', 'left.parquet')
+  await writeFile(left, 'x')
+  await utimes(left, 0, 0)
+  const output = await scratchOutput(lake, table, join(table.location, 'data'))
+  const began = clock.now()
+  const written = await writeFiles(duckdb, table, rows(0, 24))
+  await output.commit({ operation: 'append', add: written, remove: [], summary: {} })
+  for (let day = 0; day < 3; day++) {
+    clock.step(DAY - 1_000)
+    await keepAlive(lake, [output])
+    expect(await sweepScratch(lake, DAY)).toBe(0)
+  }
+  expect(await writingSince(lake, table)).toBe(began)
+  expect(await writingSince(lake, other)).toBeUndefined()
+  // What was there before it began is one.
+  expect(await removeOrphans(table, DAY, began - 1_000)).toEqual([left])
+  const add = await adopt(output, table)
+  expect(add).toHaveLength(1)
+  for (const { path } of add) expect(await stat(path)).toBeDefined()
+  // Its step was killed: it is swept, and then they are.
+  clock.step(DAY + 1_000)
+  expect(await sweepScratch(lake, DAY)).toBe(1)
+  expect(await writingSince(lake, table)).toBeUndefined()
+  expect(await removeOrphans(table, DAY)).toEqual(add.map(({ path }) => path))
+})
+
+test('a place for rows that are only compared is swept when its process was killed', async () => {
+  const clock = steppedClock(Date.now())
+  const lake = await openLake({ clock })
+  const [kept, gone] = [await scratchPlace(lake), await scratchPlace(lake)]
+  for (const { directory } of [kept, gone]) await writeFile(join(directory, 'a.parquet'), 'x')
+  await gone.remove()
+  expect(await sweepScratch(lake, DAY)).toBe(0)
+  clock.step(DAY + 60_000)
+  expect(await sweepScratch(lake, DAY)).toBe(1)
+  await expect(stat(kept.directory)).rejects.toMatchObject({ code: 'ENOENT' })
 })
 
 function byPath(a: { path: string }, b: { path: string }): number {

@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Declaration } from '../../src/project/dataset.ts'
-import { replayStream } from '../../src/runtime/replay.ts'
+import { check } from '../../src/index.ts'
+import { readRecord } from '../../src/runtime/record.ts'
+import { replayQuarantine, replayStream } from '../../src/runtime/replay.ts'
 import type { Runtime } from '../../src/runtime/runtime.ts'
 import { verify } from '../../src/runtime/verify.ts'
 import * as declared from './functions/project.ts'
@@ -19,6 +21,11 @@ function open(home: Home, declarations: readonly Declaration[], options: OpenOpt
     ...options,
     config: { ...options.config, limits: { functionWorkers: 2, ...options.config?.limits } },
   })
+}
+
+async function filesOf(runtime: Runtime, name: string): Promise<string[]> {
+  const table = runtime.lakeTable(name)
+  return (await table.files(table.snapshot()!)).map(({ path }) => path)
 }
 
 const click = (id: number, text = `t${id}`, more: object = {}) => ({ id, text, ...more })
@@ -58,11 +65,10 @@ describe('each row once', () => {
     const runtime = await open(home, declarations)
     await send(runtime, 'clicks', [click(1, 'a b'), click(2, 'c')])
     await runtime.settle()
-    const files = await runtime.lakeTable('words').files(runtime.lakeTable('words').snapshot()!)
+    const files = await filesOf(runtime, 'words')
     await send(runtime, 'clicks', [click(3, 'd e f')])
     await runtime.settle()
-    const after = await runtime.lakeTable('words').files(runtime.lakeTable('words').snapshot()!)
-    expect(after.map(({ path }) => path)).toEqual(expect.arrayContaining(files.map(({ path }) => path)))
+    expect(await filesOf(runtime, 'words')).toEqual(expect.arrayContaining(files))
     expect(statusOf(runtime, 'words')).toMatchObject({ rows: 6, received: 3, accepted: 3, quarantined: 0 })
     // A duplicate changes nothing, and neither does starting again.
     await send(runtime, 'clicks', [click(3, 'x y')])
@@ -101,6 +107,52 @@ describe('each row once', () => {
       { id: '3' },
       { id: '4' },
     ])
+  })
+
+  test('what a replay lets into the input is taken by itself', async () => {
+    const home = await Home.make()
+    const strict = { ...clicks, checks: [check.oneOf('text', ['a b', 'throw'])] }
+    const before = await open(home, [strict])
+    await send(before, 'clicks', [click(1, 'a b'), click(2, 'c'), click(3, 'throw'), click(4, 'd throw')])
+    await before.settle()
+    await home.stop(before)
+    const runtime = await open(home, [clicks, declared.words])
+    await runtime.settle()
+    expect(statusOf(runtime, 'words')).toMatchObject({ rows: 2, received: 2, quarantined: 1 })
+    const files = await filesOf(runtime, 'words')
+    await replayQuarantine(runtime.stream('clicks'), runtime.database, 'true')
+    await runtime.scheduler.settled()
+    expect(await filesOf(runtime, 'words')).toEqual(expect.arrayContaining(files))
+    expect(statusOf(runtime, 'words')).toMatchObject({ rows: 3, received: 4, accepted: 2, quarantined: 2, lag: 0 })
+    expect(await verify(runtime, 'words')).toMatchObject({ equal: true })
+    await send(runtime, 'clicks', [click(5, 'e')])
+    await runtime.settle()
+    expect(statusOf(runtime, 'words')).toMatchObject({ rows: 4, received: 5, accepted: 3, quarantined: 2 })
+  })
+
+  test('a table whose steps recorded snapshots goes on at the offsets that these were at', async () => {
+    const home = await Home.make()
+    // What is checked as a whole is computed as a whole.
+    const checked = { ...declared.words, checks: [check.rowCount({ min: 1 })] }
+    const before = await open(home, [clicks, checked])
+    await send(before, 'clicks', [click(1, 'a b'), click(2, 'throw')])
+    await before.settle()
+    expect(readRecord(before.lakeTable('words').snapshot()!.summary)).toMatchObject({ steps: 1 })
+    const files = await filesOf(before, 'words')
+    await send(before, 'clicks', [click(3, 'c'), click(4, 'throw')])
+    await before.stream('clicks').drain()
+    await home.crash(before)
+    const runtime = await open(home, [clicks, declared.words])
+    await runtime.settle()
+    expect(await filesOf(runtime, 'words')).toEqual(expect.arrayContaining(files))
+    expect(statusOf(runtime, 'words')).toMatchObject({ rows: 3, received: 4, accepted: 2, quarantined: 2, lag: 0 })
+    expect(await value(runtime, 'SELECT count(*)::INT FROM {quarantine.words}')).toBe(2)
+    await home.stop(runtime)
+    // And back again, computed anew.
+    const after = await open(home, [clicks, checked])
+    await after.settle()
+    expect(statusOf(after, 'words')).toMatchObject({ rows: 3, received: 4, accepted: 2, quarantined: 2, lag: 0 })
+    expect(await value(after, 'SELECT count(*)::INT FROM {quarantine.words}')).toBe(2)
   })
 
   test('when the input loses rows, everything is computed again', async () => {

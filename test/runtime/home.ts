@@ -11,7 +11,7 @@ import type { Config } from '../../src/project/config.ts'
 import type { Declaration } from '../../src/project/dataset.ts'
 import { Project } from '../../src/project/project.ts'
 import type { Engine } from '../../src/runtime/engine.ts'
-import { embeddedParts } from '../../src/runtime/parts.ts'
+import { type Parts, embeddedParts } from '../../src/runtime/parts.ts'
 import { Runtime } from '../../src/runtime/runtime.ts'
 import type { DatasetStatus } from '../../src/project/status.ts'
 import { datasetStatuses, observe } from '../../src/runtime/status.ts'
@@ -28,6 +28,7 @@ export interface OpenOptions {
   readonly loader?: string
   /** Lanes, refreshes and file polls begin at once. Default true. */
   readonly start?: boolean
+  state?: Parts['state']
   /** What computes tables of a lake, in place of the embedded engine. */
   engine?(lake: Lake): Engine
 }
@@ -77,7 +78,11 @@ export class Home {
       dataDirectory: this.dataDirectory,
       clock: this.clock,
       disk,
-      ...(options.engine ? { parts: { ...parts, engine: options.engine(parts.lake) } } : {}),
+      parts: {
+        ...parts,
+        ...(options.engine ? { engine: options.engine(parts.lake) } : {}),
+        ...(options.state ? { state: options.state } : {}),
+      },
       run: `run-${++this.#runs}`,
       eager: true,
       onFatal: (error) => this.fatal.push(error),

@@ -1,3 +1,5 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { sql, stream, t, table } from '../../src/index.ts'
 import type { StreamOptions } from '../../src/index.ts'
@@ -81,6 +83,41 @@ describe('late events', () => {
       expect(statusOf(runtime, 'readings')).toMatchObject({ received: 8, accepted: 6, duplicates: 0, quarantined: 2 })
       await expectVerified(runtime)
     }
+  })
+
+  test('are found where batches are judged side by side, and what came before one is not known when it begins', async () => {
+    const pad = 'x'.repeat(600)
+    const streams = [stream('readings', { columns: { ...columns, pad: t.string() }, time: 'ts', lateness: '1 second' })]
+    const windows = table('counts', {
+      window: { size: '1 minute' },
+      acceptLate: '1 second',
+      sql: sql`select count(*)::int as n from ${streams[0]!}`,
+    })
+    // One of 10,000 is 40 s ahead: 3,800 that follow are late.
+    const times = Array.from({ length: 80_000 }, (_, i) => i / 100 + (i % 10_000 === 4_000 ? 40 : 0))
+    let newest = -Infinity
+    const late = times.flatMap((time, i) => {
+      if (newest - time > 2) return [i]
+      newest = Math.max(newest, time)
+      return []
+    })
+    expect(late).toHaveLength(8 * 3_800 - 8)
+    const home = await Home.make()
+    const first = await home.open([...streams, windows])
+    for (let from = 0; from < times.length; from += 2_000)
+      await send(
+        first,
+        'readings',
+        times.slice(from, from + 2_000).map((time, i) => ({ ...reading(time, 'a', from + i), pad })),
+      )
+    await home.stop(first)
+    // Without the lake, all that is in the log is there at once: several batches, which are judged two at a time.
+    await rm(join(home.dataDirectory, 'lake'), { recursive: true })
+    const runtime = await home.open([...streams, windows])
+    await runtime.settle()
+    expect(await runtime.lakeTable('readings').files(runtime.lakeTable('readings').snapshot()!)).not.toHaveLength(1)
+    expect((await quarantined(runtime)).map(({ o }) => o)).toEqual(late)
+    expect(statusOf(runtime, 'readings')).toMatchObject({ received: 80_000, accepted: 80_000 - late.length })
   })
 
   test('that come again are duplicates and not late', async () => {

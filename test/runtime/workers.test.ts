@@ -80,6 +80,7 @@ class Office {
         create ? new Warehouse(lake).quarantineOf('events') : lake.load({ namespace: 'quarantine', name: 'events' }),
       onCommit: () => undefined,
       onFailed: (error) => this.failed.push(error),
+      onRecovered: () => undefined,
       onFenced: (partition) => this.fenced.push(`${name} ${partition}`),
     })
     worker.start()
@@ -275,6 +276,39 @@ test('a replay needs all partitions', async () => {
   await office.assign(a, 3)
   await replay(a)
   await office.expectComplete()
+})
+
+test('a worker that comes while another replays leaves to it what it has done so far', async () => {
+  const office = await Office.open()
+  let [reached, goOn]: (() => void)[] = [() => undefined, () => undefined]
+  const isReached = new Promise<void>((resolve) => (reached = resolve))
+  const mayGoOn = new Promise<void>((resolve) => (goOn = resolve))
+  let isReplaying = false
+  const disk: Disk = {
+    ...systemDisk,
+    // The commit of the rows, after that of quarantine.
+    link: async (from, to) => {
+      if (isReplaying && to.includes('/processed/')) {
+        reached!()
+        await mayGoOn
+      }
+      return systemDisk.link(from, to)
+    },
+  }
+  const a = await office.worker('a', { disk })
+  await office.assign(a, 0, 1, 2, 3)
+  await office.send(50)
+  await a.drain()
+  isReplaying = true
+  const replayed = replayStream(a, { database: office.runtime.database, from: [0, 0, 0, 0], superseded: [] })
+  await isReached
+  await office.worker('b')
+  goOn!()
+  await replayed
+  await office.expectComplete()
+  const quarantine = await office.runtime.stream('events').quarantineTable()
+  expect(readRecord(quarantine.snapshot()!.summary)!.replays).toBe(1)
+  expect(readRecord((await office.newest()).summary)!.replays).toBe(1)
 })
 
 test('what a check held back is published when the check is gone', async () => {

@@ -12,7 +12,7 @@ import { type Endpoint, endpoint } from '../../src/project/endpoint.ts'
 import { sql } from '../../src/project/sql.ts'
 import { stream } from '../../src/project/stream.ts'
 import type { ServingLimits } from '../../src/serving/limits.ts'
-import type { DatasetDetail, DatasetStatus } from '../../src/project/status.ts'
+import type { DatasetDetail, DatasetStatus, RunStatus, RunsQuestion } from '../../src/project/status.ts'
 import type { IncomingBatch, Platform, Relation } from '../../src/serving/platform.ts'
 import { type Server, startServer } from '../../src/serving/server.ts'
 
@@ -45,6 +45,17 @@ export class FilePlatform implements Platform {
     const repeated = batch.key !== undefined && this.appended.some((each) => each.batch.key === batch.key)
     if (!repeated) this.appended.push({ stream: name, batch })
     return { received: batch.records, repeated }
+  }
+
+  async runs({ limit = 0, dataset = 'totals' }: RunsQuestion): Promise<RunStatus[]> {
+    const run = {
+      kind: 'refresh',
+      holder: 'here',
+      started_at: '2026-01-01T00:00:00.000Z',
+      ended_at: null,
+      outcome: null,
+    }
+    return Array.from({ length: Math.min(limit, 2) }, (_, i) => ({ id: String(i), dataset, ...run }))
   }
 
   async datasets(): Promise<DatasetStatus[]> {

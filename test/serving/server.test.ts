@@ -254,6 +254,7 @@ describe('OpenAPI', () => {
       '/v1/endpoints/clock',
       '/v1/endpoints/top-countries',
       '/v1/endpoints/{name}',
+      '/v1/runs',
       '/v1/sql',
       '/v1/streams/orders',
       '/v1/streams/{name}',

@@ -389,7 +389,12 @@ export function stateConformance(name: string, makeHome: () => Promise<StateHome
         readonly keeper: LeaseKeeper
         readonly has: Set<string>
       }
-      const party = (member: string, items: readonly string[], everywhere: Map<string, string>): Party => {
+      const party = (
+        member: string,
+        items: readonly string[],
+        everywhere: Map<string, string>,
+        claims = false,
+      ): Party => {
         const has = new Set<string>()
         const letGo = (item: string) => {
           has.delete(item)
@@ -401,6 +406,7 @@ export function stateConformance(name: string, makeHome: () => Promise<StateHome
           pool: 'p',
           items,
           member,
+          claims,
           ttlMs: 1_500,
           onAcquired: (item) => {
             expect(everywhere.get(item)).toBeUndefined()
@@ -434,6 +440,28 @@ export function stateConformance(name: string, makeHome: () => Promise<StateHome
         expect(everywhere.size).toBe(0)
         expect(await state.leases.list()).toEqual([])
         expect(await state.members.list('p')).toEqual([])
+      })
+
+      test('hands over what another claims, and takes it back afterwards; of two that claim, one waits', async () => {
+        const items = ['0', '1', '2', '3']
+        const everywhere = new Map<string, string>()
+        const [a, b] = [party('a', items, everywhere), party('b', items, everywhere)]
+        await until(() => a.has.size === 2 && b.has.size === 2)
+        const c = party('c', ['1', '2'], everywhere, true)
+        await until(() => c.has.size === 2)
+        // What is not claimed is shared out as before.
+        await until(() => a.has.size === 1 && b.has.size === 1)
+        const d = party('d', ['0', '1', '2'], everywhere, true)
+        await until(() => d.has.size === 1 && d.keeper.holders.get('1') === 'c')
+        await systemClock.sleep(1_000)
+        expect([...c.has].toSorted()).toEqual(['1', '2'])
+        await c.keeper.stop()
+        await until(() => d.has.size === 3)
+        expect(everywhere.get('3')).toMatch(/[ab]/)
+        await d.keeper.stop()
+        await until(() => a.has.size === 2 && b.has.size === 2)
+        await Promise.all([a.keeper.stop(), b.keeper.stop()])
+        expect(await state.leases.list()).toEqual([])
       })
 
       test('keeps what it gives back until that has ended', async () => {

@@ -13,8 +13,9 @@ import type { Found } from './ledger.ts'
 export class LedgerLake {
   readonly #lake: Lake
 
-  constructor(dataDirectory: string) {
-    this.#lake = new Lake({ root: `${dataDirectory}/lake` })
+  /** A lake, or the data directory of one. */
+  constructor(lake: Lake | string) {
+    this.#lake = typeof lake === 'string' ? new Lake({ root: `${lake}/lake` }) : lake
   }
 
   /** What a stream has published. */
@@ -45,12 +46,38 @@ export class LedgerLake {
     }
   }
 
+  /** How many processes have committed rows to a table. */
+  async committers(name: string): Promise<number> {
+    const table = (await this.#lake.load({ namespace: LAYERS.table, name }))!
+    await table.refresh()
+    const made = table.history().filter(({ summary }) => Number(summary['added-records']) > 0)
+    return new Set(made.map(({ summary }) => readRecord(summary)?.run)).size
+  }
+
+  /** Rows of a table as text, by an expression over its columns, in the order of the file that each is in; and what was refused. */
+  async foundByFile(name: string, text: string): Promise<Found & { readonly files: readonly (readonly string[])[] }> {
+    const table = (await this.#lake.load({ namespace: LAYERS.table, name }))!
+    await table.refresh()
+    const main = table.snapshot('main')!
+    const paths = (await table.files(main)).map(({ path }) => path)
+    const read = paths.map((path) => `SELECT ${text} AS text FROM read_parquet('${path}')`)
+    const refused = `SELECT raw AS text FROM ${await this.#relation(LAYERS.quarantine, name)}`
+    const [left, ...rows] = await this.#query([refused, ...read])
+    const files = rows.map((file) => file.map(textOf))
+    const counts = readRecord(main.summary)?.counts ?? NOTHING
+    return { rows: files.flat(), refused: left!.map(textOf), counts, files }
+  }
+
   async #relation(namespace: string, name: string): Promise<string> {
     const table = await this.#lake.load({ namespace, name })
     await table?.refresh()
     const main = table?.snapshot('main')
     const files = table && main ? await table.files(main) : []
-    if (files.length > 0) return `read_parquet([${files.map(({ path }) => `'${path}'`).join(', ')}])`
+    if (table && files.length > 0) {
+      // As long as this process runs.
+      await table.local.hold().add(files)
+      return `read_parquet([${files.map(({ path }) => `'${table.local.pathOf(path)}'`).join(', ')}])`
+    }
     const columns = table?.fields.map((field) => `NULL AS "${field.name}"`) ?? ['NULL AS raw']
     return `(SELECT ${columns.join(', ')} WHERE false)`
   }

@@ -5,7 +5,14 @@ import type { Declaration } from '../../src/project/dataset.ts'
  * Two streams and three tables for tests that kill and fail things. `strict` code refuses the payments of kind `gift`, which the
  * other accepts: what was refused then gets in by a replay.
  */
-export function ledgerProject({ strict }: { readonly strict: boolean }): readonly Declaration[] {
+export function ledgerProject({
+  strict,
+  partitions = 2,
+}: {
+  readonly strict: boolean
+  /** Of `readings`. */
+  readonly partitions?: number
+}) {
   const payments = stream('payments', {
     columns: {
       id: t.string(),
@@ -26,7 +33,7 @@ export function ledgerProject({ strict }: { readonly strict: boolean }): readonl
     columns: { device: t.string(), n: t.int(), value: t.int() },
     key: 'device',
     unique: ['device', 'n'],
-    partitions: 2,
+    partitions,
     checks: [check.range('value', { max: 999 })],
   })
   const daily = table('daily', {
@@ -42,7 +49,7 @@ export function ledgerProject({ strict }: { readonly strict: boolean }): readonl
     sql: sql`select account, sum(amount) as total, count(*) as n from ${payments} group by account`,
     checks: [check.sumEquals('total', payments, 'amount')],
   })
-  return [payments, readings, daily, latest, totals]
+  return [payments, readings, daily, latest, totals] as const satisfies readonly Declaration[]
 }
 
 /** What the tables must hold, worked out from the streams: `{name}` stands for the rows of a dataset. */

@@ -1,6 +1,15 @@
 import { didYouMean } from '../../base/suggest.ts'
 import { act } from '../act.ts'
-import { JSON_OPTION, PROJECT_OPTIONS, command, usageError, wholeNumber } from '../command.ts'
+import {
+  JSON_OPTION,
+  PROJECT_OPTIONS,
+  TARGET_OPTION,
+  WAIT_OPTION,
+  command,
+  usageError,
+  waitOf,
+  wholeNumber,
+} from '../command.ts'
 import type { Effects, Output } from '../effects.ts'
 import { type Home, homeOf } from '../home.ts'
 import { progressView } from '../progress.ts'
@@ -20,6 +29,8 @@ code again: those that pass leave quarantine and join the stream, and none can a
 A row that a table's function fails for goes to the quarantine of that table, and is replayed through the function.`,
   options: {
     ...PROJECT_OPTIONS,
+    ...TARGET_OPTION,
+    ...WAIT_OPTION,
     rule: { type: 'string', value: 'RULE', doc: 'show, replay: only records refused for this rule, as list names it.' },
     limit: { type: 'string', value: 'N', doc: 'show: at most so many records, newest first. Default: 20.' },
     ...JSON_OPTION,
@@ -29,6 +40,7 @@ A row that a table's function fails for goes to the quarantine of that table, an
     'millrace quarantine list',
     'millrace quarantine show orders --rule priced --limit 5',
     'millrace quarantine replay orders',
+    'millrace quarantine replay orders --target prod',
   ],
   async run(options, effects) {
     const [action, stream] = options.args
@@ -39,6 +51,8 @@ A row that a table's function fails for goes to the quarantine of that table, an
       throw usageError(`millrace quarantine ${action} needs a dataset.`, `Usage: millrace quarantine ${action} DATASET`)
     if (action !== 'show' && options.limit !== undefined)
       throw usageError(`millrace quarantine ${action} takes no --limit.`, 'Only show does.')
+    if (action !== 'replay' && options.wait !== undefined)
+      throw usageError(`millrace quarantine ${action} takes no --wait.`, 'It only reads, and waits for nobody.')
     if (action === 'list' && options.rule !== undefined)
       throw usageError('millrace quarantine list takes no --rule.', 'It counts the records of every rule.')
     if (action === 'replay') return replay(home, stream!, options, effects)
@@ -62,12 +76,13 @@ A row that a table's function fails for goes to the quarantine of that table, an
 async function replay(
   home: Home,
   stream: string,
-  options: { rule: string | undefined; json: boolean },
+  options: { rule: string | undefined; wait: string | undefined; json: boolean },
   effects: Effects,
 ): Promise<number> {
   const progress = progressView(effects, options.json)
   const input = { stream, ...(options.rule === undefined ? {} : { rule: options.rule }) }
-  const report = await act('quarantine-replay', input, { home, json: options.json, progress }, effects)
+  const how = { home, json: options.json, progress, ...waitOf(options) }
+  const report = await act('quarantine-replay', input, how, effects)
   effects.out.write(`${options.json ? JSON.stringify(report) : replayText(report, effects.out)}\n`)
   return 0
 }

@@ -1,5 +1,5 @@
 import { formatMs } from '../../base/duration.ts'
-import { JSON_OPTION, PROJECT_OPTIONS, command, usageError } from '../command.ts'
+import { JSON_OPTION, PROJECT_OPTIONS, TARGET_OPTION, command, usageError } from '../command.ts'
 import { homeOf } from '../home.ts'
 import { openReader } from '../reader.ts'
 import { grouped, textTable } from '../text-table.ts'
@@ -20,6 +20,7 @@ With - the SQL comes from standard input. --endpoint asks one of the project's e
 GET /v1/endpoints/NAME answers.`,
   options: {
     ...PROJECT_OPTIONS,
+    ...TARGET_OPTION,
     ...JSON_OPTION,
     csv: { type: 'boolean', doc: 'CSV with a header.' },
     endpoint: { type: 'string', value: 'NAME', doc: 'Ask this endpoint of the project.' },
@@ -36,6 +37,7 @@ GET /v1/endpoints/NAME answers.`,
     `millrace query --csv "from orders" > orders.csv`,
     `millrace query --json - < report.sql`,
     `millrace query --endpoint top-countries --param day=2010-12-01`,
+    'millrace query --target prod "select count(*) from orders"',
   ],
   async run(options, effects) {
     const { out, err, clock } = effects

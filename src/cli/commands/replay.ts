@@ -1,5 +1,15 @@
 import { act } from '../act.ts'
-import { JSON_OPTION, PROJECT_OPTIONS, command, moment, usageError, wholeNumber } from '../command.ts'
+import {
+  JSON_OPTION,
+  PROJECT_OPTIONS,
+  TARGET_OPTION,
+  WAIT_OPTION,
+  command,
+  moment,
+  usageError,
+  waitOf,
+  wholeNumber,
+} from '../command.ts'
 import { homeOf } from '../home.ts'
 import { progressView } from '../progress.ts'
 import { replayText } from '../replay-text.ts'
@@ -9,16 +19,23 @@ export default command({
   usage: 'STREAM (--from-start | --from-offset N | --from-time TIME) [options]',
   details: `Takes the records in the stream's log again through its present columns, mapping and checks, and replaces what came of
 them before in one step: readers see the old rows or the new ones. Then tables that read them are refreshed. Use it after
-correcting a declaration. Nothing can arrive twice: a record keeps the offset it was acknowledged under.`,
+correcting a declaration. Nothing can arrive twice: a record keeps the offset it was acknowledged under. On a target the processes
+that run hand over the stream, and the tables that read it, and go on with them afterwards; records are taken meanwhile.`,
   options: {
     ...PROJECT_OPTIONS,
+    ...TARGET_OPTION,
+    ...WAIT_OPTION,
     'from-start': { type: 'boolean', doc: 'All records that the log still holds.' },
     'from-offset': { type: 'string', value: 'N', doc: 'Records from this offset on, in every partition.' },
     'from-time': { type: 'string', value: 'TIME', doc: 'Records acknowledged at this time (UTC) or after.' },
     ...JSON_OPTION,
   },
   arguments: { min: 1, max: 1 },
-  examples: ['millrace replay orders --from-start', 'millrace replay orders --from-time 2026-01-31T12:00Z'],
+  examples: [
+    'millrace replay orders --from-start',
+    'millrace replay orders --from-time 2026-01-31T12:00Z',
+    "millrace replay orders --from-start --target prod --wait '1 hour'",
+  ],
   async run(options, effects) {
     const stream = options.args[0]!
     const ways = [
@@ -39,7 +56,8 @@ correcting a declaration. Nothing can arrive twice: a record keeps the offset it
     }
     const progress = progressView(effects, options.json)
     const home = homeOf(options, effects)
-    const report = await act('replay', { stream, ...from }, { home, json: options.json, progress }, effects)
+    const how = { home, json: options.json, progress, ...waitOf(options) }
+    const report = await act('replay', { stream, ...from }, how, effects)
     effects.out.write(`${options.json ? JSON.stringify(report) : replayText(report, effects.out)}\n`)
     return 0
   },

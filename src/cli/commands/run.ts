@@ -1,6 +1,15 @@
 import { formatMs } from '../../base/duration.ts'
 import { act } from '../act.ts'
-import { JSON_OPTION, PROJECT_OPTIONS, command, moment, usageError } from '../command.ts'
+import {
+  JSON_OPTION,
+  PROJECT_OPTIONS,
+  TARGET_OPTION,
+  WAIT_OPTION,
+  command,
+  moment,
+  usageError,
+  waitOf,
+} from '../command.ts'
 import type { RunReport } from '../verbs/run.ts'
 import type { Output } from '../effects.ts'
 import { homeOf } from '../home.ts'
@@ -12,10 +21,12 @@ export default command({
   usage: '[options]',
   details: `Brings in new and changed files of all sources, takes every acknowledged record through the checks into the lake, and
 refreshes the tables that this makes due, and calls the handlers of what was published. What has not changed costs nothing.
-Beside a running server the server does it. Exit code 1 when a file, a table, a blocking check or a handler fails, with the
+Beside a running server the server does it; on a target the processes that run hand over all work meanwhile. Exit code 1 when a file, a table, a blocking check or a handler fails, with the
 reason.`,
   options: {
     ...PROJECT_OPTIONS,
+    ...TARGET_OPTION,
+    ...WAIT_OPTION,
     table: {
       type: 'string',
       value: 'NAME',
@@ -34,6 +45,7 @@ reason.`,
   examples: [
     'millrace run --project examples/shop',
     'millrace run --table daily_revenue --from 2010-12-01 --to 2010-12-08',
+    'millrace run --target prod',
   ],
   async run(options, effects) {
     const fromMs = options.from === undefined ? undefined : moment('from', options.from)
@@ -50,7 +62,7 @@ reason.`,
     }
     const progress = progressView(effects, options.json)
     const home = homeOf(options, effects)
-    const report = await act('run', input, { home, json: options.json, progress }, effects)
+    const report = await act('run', input, { home, json: options.json, progress, ...waitOf(options) }, effects)
     const failures = failuresOf(report, effects.out)
     if (options.json) effects.out.write(`${JSON.stringify({ ok: failures.length === 0, ...report })}\n`)
     else effects.out.write(`${reportText(report, failures, effects.out)}\n`)

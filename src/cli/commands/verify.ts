@@ -24,6 +24,7 @@ compared; that needs a target whose engine is Spark. Exit code 1 when a row diff
   examples: [
     'millrace verify',
     'millrace verify orders daily_revenue --json',
+    'millrace verify orders --target prod',
     'millrace verify --engines duckdb,spark --target prod --sample',
   ],
   async run(options, effects) {

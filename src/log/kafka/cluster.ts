@@ -5,7 +5,7 @@ import type { KafkaConfig } from './config.ts'
 import type { Codec } from './decode.ts'
 import type { Driver } from './driver.ts'
 import { codecOf, loadDriver } from './driver.ts'
-import { kafkaError } from './errors.ts'
+import { kafkaError, protocolErrorOf } from './errors.ts'
 import { WireReader } from './wire.ts'
 
 interface Address {
@@ -39,6 +39,9 @@ export class KafkaCluster {
   readonly #leaders = new Map<string, number>()
   /** By address and purpose: a broker answers a connection's requests in turn, and a fetch may wait long. */
   readonly #connections = new Map<string, Promise<Connection>>()
+  /** What a connection broke with: what waits for an answer is only told that it is closed. */
+  readonly #faults = new WeakMap<Connection, unknown>()
+  #isKnown = false
   #closed = false
 
   private constructor(config: KafkaConfig, driver: Driver, clock: Clock, requestMs: number) {
@@ -78,6 +81,7 @@ export class KafkaCluster {
       apiKeys.some(
         ({ apiKey, minVersion, maxVersion }) => apiKey === api && minVersion <= version && version <= maxVersion,
       )
+    this.#isKnown = true
     if (isSpoken(PRODUCE) && isSpoken(FETCH)) return
     throw new MillraceError('invalid', 'kafka-too-old', `Kafka at ${this.brokers.join(', ')} is too old.`, {
       hint: `Upgrade the brokers to ${OLDEST} or newer.`,
@@ -89,7 +93,7 @@ export class KafkaCluster {
     let failure: unknown
     for (const address of [...this.#known.values(), ...this.#config.brokers.map(addressOf)]) {
       try {
-        return await work(await this.#connection(address, 'control'))
+        return await this.#using(await this.#connection(address, 'control'), work)
       } catch (error) {
         const known = this.#error(error, topic)
         if (known.kind !== 'unavailable') throw known
@@ -115,7 +119,7 @@ export class KafkaCluster {
       if (!this.#leaders.has(name)) await this.metadata(topic)
       const address = this.#known.get(this.#leaders.get(name) ?? -1)
       if (address === undefined) throw this.#leaderless(topic, partition)
-      return await work(await this.#connection(address, purpose))
+      return await this.#using(await this.#connection(address, purpose), work)
     } catch (error) {
       this.forgetLeader(topic, partition)
       throw this.#error(error, topic)
@@ -185,10 +189,19 @@ export class KafkaCluster {
       ...(sasl === undefined ? {} : { sasl }),
     }
     const connection = new this.driver.Connection(clientId, options)
-    // What waits for an answer is told; a connection at rest is opened again when it is needed.
-    connection.on('error', () => undefined)
+    // A connection at rest is opened again when it is needed.
+    connection.on('error', (error: unknown) => this.#faults.set(connection, error))
     await connection.connect(host, port)
     return connection
+  }
+
+  /** With TLS 1.3 a broker refuses a client's certificate only once the connection is open. */
+  async #using<T>(connection: Connection, work: (connection: Connection) => Promise<T>): Promise<T> {
+    try {
+      return await work(connection)
+    } catch (error) {
+      throw protocolErrorOf(error) === undefined ? (this.#faults.get(connection) ?? error) : error
+    }
   }
 
   /** Errors: what the driver throws. */
@@ -221,7 +234,11 @@ export class KafkaCluster {
   }
 
   #error(error: unknown, topic: string | undefined): MillraceError {
-    return kafkaError(error, { brokers: this.brokers, ...(topic === undefined ? {} : { topic }) })
+    return kafkaError(error, {
+      brokers: this.brokers,
+      isKnown: this.#isKnown,
+      ...(topic === undefined ? {} : { topic }),
+    })
   }
 }
 

@@ -1,6 +1,7 @@
 import type { LogLimits } from '../local/limits.ts'
 import { defaultLogLimits } from '../local/limits.ts'
 import type { Compression } from './batch.ts'
+import type { RegistryConfig } from './registry/client.ts'
 
 /** Where the streams' topics are, and how they are made. */
 export interface KafkaConfig {
@@ -23,6 +24,8 @@ export interface KafkaConfig {
   readonly retention?: string
   /** How records are compressed on their way and in the topic. Default 'lz4'. */
   readonly compression?: Extract<Compression, 'none' | 'lz4' | 'zstd'>
+  /** Where the schemas are that others write their topics with. */
+  readonly schemaRegistry?: RegistryConfig
 }
 
 export const DEFAULT_PREFIX = 'millrace.'

@@ -3,7 +3,7 @@ import type { AbortedTransaction } from './aborted.ts'
 import { AbortedBatches } from './aborted.ts'
 import type { BatchView, Compression, Crc32c, TopicPlace } from './batch.ts'
 import { APPEND_HEADER, batchesOf, corruptBatch } from './batch.ts'
-import { isLine, lineOf } from './lines.ts'
+import { lineOf } from './lines.ts'
 import { VarintReader } from './varint.ts'
 
 /** Records with consecutive offsets that arrived together and came from one source: what becomes a frame. */
@@ -31,13 +31,26 @@ export interface Decoded {
   readonly notes: readonly { readonly offset: number; readonly note: AppendNote }[]
   /** Records without a value, which are passed over. */
   readonly tombstones: number
+  /** Schemas that are to be loaded before this is decoded again: what it says is not to be used then. */
+  readonly missing: ReadonlySet<string>
 }
 
 export interface Codec {
   readonly crc32c: Crc32c
   decompress(by: Compression, bytes: Buffer): Buffer
-  /** The text of a value that is not text itself; undefined for none. */
-  readonly text?: (value: Buffer) => Buffer
+  /** Reads values that are not text themselves, where there may be any. */
+  readonly values?: ValueReader
+}
+
+/** Turns values that were written with a schema into lines. */
+export interface ValueReader {
+  /**
+   * The line of a value, there until the next call; `header` is its record's `SCHEMA_HEADER`. Undefined when the value is text itself, or when
+   * its schema has to be loaded first, which is then added to `missing`.
+   */
+  text(value: Buffer, header: Buffer | undefined, missing: Set<string>): Buffer | undefined
+  /** Loads schemas. Errors: `unavailable` ones pass by themselves. */
+  load(missing: ReadonlySet<string>): Promise<void>
 }
 
 export interface FetchedBytes extends TopicPlace {
@@ -72,6 +85,10 @@ const ARRIVAL_MS = 100
 const NEWLINE = 10
 const RETURN = 13
 const NOTE_NAME = Buffer.from(APPEND_HEADER)
+/** Name of the record header in which newer clients of a schema registry name a value's schema. */
+const SCHEMA_HEADER = Buffer.from('__value_schema_id')
+/** No text begins with such a byte: values with a schema may. */
+const FRAMED_MAX = 1
 
 /**
  * The committed records of fetched bytes as lines, in one pass. Runs depend on what the topic holds alone, not on how it was
@@ -82,13 +99,19 @@ const NOTE_NAME = Buffer.from(APPEND_HEADER)
 export function decodeRecords(fetched: FetchedBytes, codec: Codec, arena = new Arena()): Decoded {
   arena.reset()
   const visible = new AbortedBatches(fetched.aborted)
-  const decoded = { runs: [] as Run[], next: fetched.from, notes: [] as Decoded['notes'][number][], tombstones: 0 }
+  const decoded = {
+    runs: [] as Run[],
+    next: fetched.from,
+    notes: [] as Decoded['notes'][number][],
+    tombstones: 0,
+    missing: new Set<string>(),
+  }
   for (const batch of batchesOf(fetched.bytes, fetched, codec.crc32c)) {
     decoded.next = Math.max(decoded.next, batch.to)
     // A fetch begins with the batch that holds its offset: one wholly below says nothing new, but a marker ends its transaction.
     if (!visible.isVisible(batch) || batch.records === 0 || batch.to <= fetched.from) continue
     try {
-      new BatchDecoder(batch, payloadOf(batch, codec), fetched.from, codec.text, arena).decode(decoded)
+      new BatchDecoder(batch, payloadOf(batch, codec), fetched.from, codec.values, arena).decode(decoded)
     } catch (cause) {
       if (!(cause instanceof RangeError)) throw cause
       throw corruptBatch(fetched, batch.from, cause.message)
@@ -110,13 +133,14 @@ interface Output {
   readonly runs: Run[]
   readonly notes: { offset: number; note: AppendNote }[]
   tombstones: number
+  readonly missing: Set<string>
 }
 
 class BatchDecoder {
   readonly #batch: BatchView
   readonly #payload: Buffer
   readonly #from: number
-  readonly #text: Codec['text']
+  readonly #values: ValueReader | undefined
   readonly #arena: Arena
   /** Lines so far. Records are longer than their lines, unless a value had to be changed. */
   #out: Buffer
@@ -132,11 +156,11 @@ class BatchDecoder {
   /** Offset after the records that the mark is for. */
   #markTo = 0
 
-  constructor(batch: BatchView, payload: Buffer, from: number, text: Codec['text'], arena: Arena) {
+  constructor(batch: BatchView, payload: Buffer, from: number, values: ValueReader | undefined, arena: Arena) {
     this.#batch = batch
     this.#payload = payload
     this.#from = from
-    this.#text = text
+    this.#values = values
     this.#arena = arena
     this.#out = arena.take(payload.length)
   }
@@ -147,7 +171,7 @@ class BatchDecoder {
     this.#records(output, false)
     // Rarely is anything else among them: then each value is looked at for itself.
     const lines = this.#out.subarray(0, this.#length)
-    if (this.#text !== undefined || (isUtf8(lines) && !lines.includes(RETURN))) return
+    if (isUtf8(lines) && !lines.includes(RETURN)) return
     output.runs.length = whole
     output.notes.length = before.notes
     output.tombstones = before.tombstones
@@ -173,7 +197,7 @@ class BatchDecoder {
       const valueAt = reader.at
       if (valueBytes > 0) reader.at += valueBytes
       const headers = reader.int()
-      if (headers > 0) this.#note(reader, headers, offset, output)
+      const schema = headers > 0 ? this.#note(reader, headers, offset, output) : undefined
       reader.at = end
       if (valueBytes < 0) {
         if (offset >= this.#from) output.tombstones++
@@ -181,7 +205,7 @@ class BatchDecoder {
       }
       this.#place(offset, appendedMs ?? firstMs + sinceMs, output)
       if (offset < this.#from) continue
-      this.#add(valueAt, valueBytes, exact)
+      this.#add(valueAt, valueBytes, schema, exact, output.missing)
       this.#runRecords++
     }
     this.#endRun(output)
@@ -214,9 +238,13 @@ class BatchDecoder {
     this.#runRecords = 0
   }
 
-  #add(at: number, bytes: number, exact: boolean): void {
+  #add(at: number, bytes: number, schema: Buffer | undefined, exact: boolean, missing: Set<string>): void {
+    if (this.#values !== undefined && (schema !== undefined || this.#payload[at]! <= FRAMED_MAX)) {
+      const line = this.#values.text(this.#payload.subarray(at, at + bytes), schema, missing)
+      if (line !== undefined) return this.#addLine(line)
+    }
     const end = this.#length + bytes
-    if (!exact && this.#text === undefined && end < this.#out.length && this.#payload[at]! > 0x20) {
+    if (!exact && end < this.#out.length && this.#payload[at]! > 0x20) {
       this.#payload.copy(this.#out, this.#length, at, at + bytes)
       this.#out[end] = NEWLINE
       if (this.#out.indexOf(NEWLINE, this.#length) === end) {
@@ -224,9 +252,7 @@ class BatchDecoder {
         return
       }
     }
-    const value = this.#payload.subarray(at, at + bytes)
-    const text = this.#text === undefined ? value : this.#text(value)
-    this.#addLine(isLine(text) ? text : lineOf(text))
+    this.#addLine(lineOf(this.#payload.subarray(at, at + bytes)))
   }
 
   #addLine(line: Buffer): void {
@@ -241,12 +267,15 @@ class BatchDecoder {
     this.#out[this.#length++] = NEWLINE
   }
 
-  #note(reader: VarintReader, headers: number, offset: number, output: Output): void {
+  /** Reads a record's headers; returns the one that names its schema. */
+  #note(reader: VarintReader, headers: number, offset: number, output: Output): Buffer | undefined {
+    let schema: Buffer | undefined
     for (let i = 0; i < headers; i++) {
       const nameBytes = reader.int()
       const name = this.#payload.subarray(reader.at, (reader.at += nameBytes))
       const valueBytes = reader.int()
       const value = this.#payload.subarray(reader.at, (reader.at += Math.max(0, valueBytes)))
+      if (name.equals(SCHEMA_HEADER)) schema = value
       if (!name.equals(NOTE_NAME)) continue
       const note = parseNote(value)
       if (note === undefined) continue
@@ -258,6 +287,7 @@ class BatchDecoder {
       this.#mark = note.mark
       this.#markTo = offset + note.records
     }
+    return schema
   }
 }
 

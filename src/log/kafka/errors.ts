@@ -1,9 +1,12 @@
 import { MillraceError } from '../../base/errors.ts'
+import { isTlsFault } from '../../storage/tls.ts'
 
 /** What an operation was about, for messages. */
 export interface KafkaPlace {
   readonly brokers: readonly string[]
   readonly topic?: string
+  /** The cluster was talked to before: what breaks off now does not come of how it is configured. */
+  readonly isKnown?: boolean
 }
 
 interface DriverError extends Error {
@@ -68,14 +71,13 @@ export function kafkaError(error: unknown, place: KafkaPlace): MillraceError {
   const details = { context, cause: error }
   const at = place.brokers.join(', ')
   const protocol = protocolErrorOf(error)
-  const codes = new Set([...chain(error)].map(({ code }) => code))
-  if (codes.has('PLT_KFK_AUTHENTICATION') || protocol === 'SASL_AUTHENTICATION_FAILED') {
+  if (isLoginFault(error, protocol)) {
     return new MillraceError('denied', 'kafka-login', `Kafka at ${at} refuses the login.`, {
       ...details,
       hint: "Check `sasl` of the target's log: mechanism, username and password.",
     })
   }
-  if (codes.has('PLT_KFK_USER') || [...codes].some((code) => code?.startsWith('ERR_TLS') || code === 'EPROTO')) {
+  if ([...chain(error)].some((found) => isTls(found, place))) {
     return new MillraceError('invalid', 'kafka-tls', `Kafka at ${at} cannot be talked to: ${lastMessage(error)}`, {
       ...details,
       hint: "Check `tls` of the target's log: whether the brokers' listener speaks TLS, and its certificates.",
@@ -111,7 +113,28 @@ export function kafkaError(error: unknown, place: KafkaPlace): MillraceError {
   )
 }
 
+/** A login that broke off with its connection was not refused. */
+function isLoginFault(error: unknown, protocol: string | undefined): boolean {
+  if (protocol === 'SASL_AUTHENTICATION_FAILED' || protocol === 'UNSUPPORTED_SASL_MECHANISM') return true
+  const found = [...chain(error)]
+  const isAsked = found.some(({ code, message }) => code === AUTHENTICATION || (code === USER && /SASL/.test(message)))
+  return isAsked && !BROKEN_OFF.has(found.at(-1)!.code ?? '')
+}
+
+/** The client takes a connection that ends during its handshake for a listener without TLS; a broker that stops ends them too. */
+function isTls({ code = '', message, cause }: DriverError, { isKnown }: KafkaPlace): boolean {
+  if (code !== USER) return isTlsFault(code)
+  return /TLS/.test(message) && !(isKnown && (cause as DriverError | undefined)?.code === 'ECONNRESET')
+}
+
+const AUTHENTICATION = 'PLT_KFK_AUTHENTICATION'
+const USER = 'PLT_KFK_USER'
+const BROKEN_OFF = new Set(['PLT_KFK_NETWORK', 'PLT_KFK_TIMEOUT', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT'])
+
 function lastMessage(error: unknown): string {
   const messages = [...chain(error)].map(({ message }) => message).filter((message) => message !== '')
-  return messages.at(-1) ?? String(error)
+  const last = messages.at(-1) ?? String(error)
+  // What OpenSSL says of an alert is mostly about itself.
+  const alert = /tls alert ([a-z ]+)/i.exec(last)?.[1]
+  return alert === undefined ? last : `it answers '${alert}'.`
 }

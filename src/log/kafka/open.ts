@@ -5,13 +5,16 @@ import type { StreamLog } from '../log.ts'
 import { KafkaCluster } from './cluster.ts'
 import type { ForeignTopic, KafkaConfig, KafkaLimits } from './config.ts'
 import { DEFAULT_PREFIX, defaultKafkaLimits } from './config.ts'
+import type { Codec } from './decode.ts'
 import { offsetsOf } from './offsets.ts'
 import { KafkaPartition } from './partition.ts'
 import { keysOfLines } from './record-keys.ts'
+import { SchemaRegistry } from './registry/client.ts'
+import { RegistryValues } from './registry/values.ts'
 import type { RequestStore } from './requests.ts'
 import { MemoryRequests } from './requests.ts'
 import type { TopicPlan, TopicSpec } from './topic.ts'
-import { checkTopic, ensureTopic } from './topic.ts'
+import { checkTopic, ensureTopic, presentTopic } from './topic.ts'
 
 export interface KafkaTopicOptions {
   readonly config: KafkaConfig
@@ -32,6 +35,8 @@ export interface KafkaLogOptions extends KafkaTopicOptions {
   readonly key?: readonly string[]
   /** Whether the stream has sources whose marks must be known: then all headers are read when it is opened. */
   readonly marks?: boolean
+  /** Only looks: the topic must be there, and is neither made nor changed. */
+  readonly looking?: boolean
   /** Idempotency keys that must outlive this process, or be known to others. Default: in memory. */
   readonly requests?: RequestStore
   /** Called when a partition's end has moved because records came. Without it, nothing is fetched before it is taken. */
@@ -57,10 +62,32 @@ export async function planKafkaTopic(options: KafkaTopicOptions): Promise<TopicP
 }
 
 /**
+ * The records that each partition of a stream's topic holds, from the first offset to the one after the last; none where the topic is yet to
+ * be made. Changes nothing. Errors: as `openKafkaLog`.
+ */
+export async function kafkaExtents(options: KafkaTopicOptions): Promise<{ from: number; to: number }[]> {
+  const limits = { ...defaultKafkaLimits, ...options.limits }
+  const cluster = await KafkaCluster.connect(options.config, options.clock, limits.requestMs)
+  try {
+    const topic = topicOf(options)
+    const found = (await cluster.metadata(topic)) ?? []
+    return await Promise.all(
+      found.map(async ({ partition }) => {
+        const { start, end } = await offsetsOf(cluster, { topic, partition })
+        return { from: start, to: end }
+      }),
+    )
+  } finally {
+    await cluster.close()
+  }
+}
+
+/**
  * Opens a stream's log on Kafka; makes its topic when it is missing (docs/kafka.md).
  *
  * Errors: `invalid`/`driver-missing`, `bad-brokers`, `kafka-tls`, `kafka-too-old`, `topic-missing`, `topic-partitions`,
- * `partitions-decreased`, `topic-compacted`, `topic-replication`; `denied`/`kafka-login`, `kafka-denied`; `unavailable`/`kafka-unreachable`.
+ * `partitions-decreased`, `topic-compacted`, `topic-replication`; `denied`/`kafka-login`, `kafka-denied`; `unavailable`/`kafka-unreachable`;
+ * with a schema registry `invalid`/`bad-registry`, `registry-tls`; `denied`/`registry-login`; `unavailable`/`registry-unreachable`.
  */
 export async function openKafkaLog(options: KafkaLogOptions): Promise<StreamLog> {
   const limits = { ...defaultKafkaLimits, ...options.limits }
@@ -71,11 +98,12 @@ export async function openKafkaLog(options: KafkaLogOptions): Promise<StreamLog>
     await cluster.close()
   }
   try {
-    const plan = await ensureTopic(cluster, specOf(options, limits))
+    const codec = await codecFor(options, cluster, limits)
+    const plan = await (options.looking ? presentTopic : ensureTopic)(cluster, specOf(options, limits))
     await options.disk.removeTree(options.directory)
     const numbers = Array.from({ length: options.partitions }, (_, partition) => partition)
     const opened = await Promise.all(
-      numbers.map((partition) => openPartition(options, cluster, limits, plan, partition)),
+      numbers.map((partition) => openPartition(options, cluster, codec, limits, plan, partition)),
     )
     partitions.push(...opened)
     if (options.marks) await Promise.all(partitions.map((partition) => partition.recoverMarks()))
@@ -87,13 +115,27 @@ export async function openKafkaLog(options: KafkaLogOptions): Promise<StreamLog>
     stream: options.stream,
     partitions,
     marks: () => partitions.flatMap((partition) => partition.marks.list()),
+    waitingFor: () => partitions.find((partition) => partition.waitingFor !== undefined)?.waitingFor,
     close,
   }
+}
+
+/** Others may write with schemas. Errors: those of the registry. */
+async function codecFor(
+  { topic, config, clock }: KafkaLogOptions,
+  { codec }: KafkaCluster,
+  { requestMs }: KafkaLimits,
+): Promise<Codec> {
+  if (topic === undefined || config.schemaRegistry === undefined) return codec
+  const registry = new SchemaRegistry(config.schemaRegistry, requestMs)
+  await registry.check()
+  return { ...codec, values: new RegistryValues(registry, clock) }
 }
 
 async function openPartition(
   options: KafkaLogOptions,
   cluster: KafkaCluster,
+  codec: Codec,
   limits: KafkaLimits,
   plan: TopicPlan,
   partition: number,
@@ -105,7 +147,7 @@ async function openPartition(
   await disk.makeDirectory(directory)
   return new KafkaPartition({
     cluster,
-    codec: cluster.codec,
+    codec,
     limits,
     place,
     compression: config.compression ?? 'lz4',

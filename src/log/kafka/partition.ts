@@ -111,6 +111,10 @@ export class KafkaPartition implements PartitionLog {
     return Math.round(this.backlogRecords * (records === 0 ? RECORD_BYTES_GUESS : bytes / records))
   }
 
+  get waitingFor(): MillraceError | undefined {
+    return this.#reader.waitingFor
+  }
+
   get bytes(): number {
     return this.#cache.bytes
   }

@@ -32,6 +32,8 @@ export class PartitionReader {
   /** Offset after what was handed out. */
   #taken = 0
   #failure: MillraceError | undefined
+  /** What it waits for. */
+  waitingFor: MillraceError | undefined
 
   constructor(options: ReaderOptions) {
     this.#options = options
@@ -96,7 +98,10 @@ export class PartitionReader {
   async #read(from: number, signal: AbortSignal): Promise<void> {
     const { cache, limits, place, onPart, onStuck } = this.#options
     const purpose = `fetch/${place.topic}/${place.partition}`
-    const options = { purpose, waitMs: limits.fetchWaitMs, arena: new Arena(), signal }
+    const onWaiting = (error?: MillraceError) => {
+      this.waitingFor = error
+    }
+    const options = { purpose, waitMs: limits.fetchWaitMs, arena: new Arena(), signal, onWaiting }
     let next = from
     try {
       while (!signal.aborted) {
@@ -116,6 +121,8 @@ export class PartitionReader {
       this.#failure = asMillraceError(error)
       onStuck(next)
       this.#changed.ring()
+    } finally {
+      this.waitingFor = undefined
     }
   }
 

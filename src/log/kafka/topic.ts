@@ -57,6 +57,11 @@ export async function checkTopic(cluster: KafkaCluster, spec: TopicSpec): Promis
   const isDeleted = settings.get('cleanup.policy')?.includes('delete') ?? true
   if (isDeleted && retentionMs >= 0)
     notes.push(`Brokers remove records of '${topic}' after ${retentionMs} ms, processed or not.`)
+  const wantedMs = config.retention === undefined ? undefined : durationMs(config.retention, 'log.retention')
+  if (!foreign && wantedMs !== undefined && wantedMs !== retentionMs)
+    notes.push(
+      `'${topic}' was made with another retention than '${config.retention}': set its retention.ms to ${wantedMs}.`,
+    )
   if (!foreign && batchBytes < batchBytesMax(limits)) {
     notes.push(`'${topic}' takes at most ${batchBytes} bytes at once (max.message.bytes): larger appends are refused.`)
   }
@@ -71,6 +76,19 @@ export async function ensureTopic(cluster: KafkaCluster, spec: TopicSpec): Promi
   if (plan.action === 'add-partitions') await addPartitions(cluster, spec)
   if (plan.action !== 'none') await ready(cluster, spec)
   return plan
+}
+
+/** A stream's topic as it is, for those who only read. Errors: `unavailable`/`topic-not-ready` when it is yet to be made; those of `checkTopic`. */
+export async function presentTopic(cluster: KafkaCluster, spec: TopicSpec): Promise<TopicPlan> {
+  const plan = await checkTopic(cluster, spec)
+  if (plan.action === 'none') return plan
+  const { topic, stream, partitions } = spec
+  throw new MillraceError(
+    'unavailable',
+    'topic-not-ready',
+    `Topic '${topic}' of stream '${stream}' ${plan.action === 'create' ? 'is not there' : `has fewer than ${partitions} partitions`} yet.`,
+    { hint: 'The first process that is started makes it.', context: { topic, dataset: stream } },
+  )
 }
 
 function checkPartitions(spec: TopicSpec, found: number): void {

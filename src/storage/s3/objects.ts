@@ -255,6 +255,39 @@ export class S3Objects {
     }
   }
 
+  /**
+   * Gives up uploads in parts that were begun before a time, ms, and never ended: a process that was killed leaves them, and their parts
+   * are kept, and paid for, without being seen. Returns how many; none where the store does not tell of them, or not us.
+   */
+  async abandonUploads(prefix: string, beforeMs: number): Promise<number> {
+    const { ListMultipartUploadsCommand, AbortMultipartUploadCommand } = this.#driver
+    let abandoned = 0
+    let after: Pick<s3.ListMultipartUploadsCommandInput, 'KeyMarker' | 'UploadIdMarker'> | undefined = {}
+    while (after) {
+      const command = new ListMultipartUploadsCommand({ Bucket: this.bucket, Prefix: prefix, ...after })
+      let page: s3.ListMultipartUploadsCommandOutput
+      try {
+        page = await this.#retried(prefix, (abortSignal) => this.#client.send(command, { abortSignal }))
+      } catch (error) {
+        if (error instanceof MillraceError && ['s3-denied', 's3-refused'].includes(error.code)) return abandoned
+        throw error
+      }
+      for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
+        if (!Key?.startsWith(prefix) || Initiated === undefined || Initiated.getTime() >= beforeMs) continue
+        const abort = new AbortMultipartUploadCommand({ Bucket: this.bucket, Key, UploadId })
+        await this.#retried(Key, (abortSignal) => this.#client.send(abort, { abortSignal })).catch((error: unknown) => {
+          // Another has given it up, or ended it.
+          if (!(error instanceof MillraceError) || error.code !== 'not-found') throw error
+        })
+        abandoned++
+      }
+      after = page.IsTruncated
+        ? { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker }
+        : undefined
+    }
+    return abandoned
+  }
+
   #get(key: string): GetObjectCommand {
     return new this.#driver.GetObjectCommand(this.#of(key))
   }

@@ -3,12 +3,13 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 /**
- * What happens to a request: the server answers an error in its place (`refused`), or does it and the answer is lost: an
+ * What happens to a request: the server answers an error in its place (`refused`, `denied`), or does it and the answer is lost: an
  * error comes instead (`500 after`), the connection is cut before or within the answer, or nothing comes for a while.
  */
-export type Fault = 'none' | 'refused' | '500 after' | 'cut' | 'cut within' | 'slow'
+export type Fault = 'none' | 'refused' | 'denied' | '500 after' | 'cut' | 'cut within' | 'slow'
 
 const SLOW_DOWN = '<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>'
+const ACCESS_DENIED = '<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Access denied.</Message></Error>'
 
 /** A proxy in front of an object store that does to each request what `fault` says. */
 export class FaultyProxy {
@@ -45,6 +46,8 @@ export class FaultyProxy {
     try {
       for await (const chunk of request) chunks.push(chunk as Buffer)
       if (fault === 'refused') return void response.writeHead(503, { 'content-type': 'application/xml' }).end(SLOW_DOWN)
+      if (fault === 'denied')
+        return void response.writeHead(403, { 'content-type': 'application/xml' }).end(ACCESS_DENIED)
       const { status, headers, body } = await this.#forward(request, Buffer.concat(chunks))
       if (fault === 'slow') await new Promise((resolve) => setTimeout(resolve, this.slowMs))
       if (fault === '500 after') return void response.writeHead(500).end()

@@ -122,6 +122,27 @@ test('an upload in parts survives whatever meets its requests', async () => {
   expect((await objects.get('parts')).equals(bytes)).toBe(true)
 })
 
+test('uploads in parts that were never ended are given up, not those of others or that go on', async () => {
+  const { S3Client, CreateMultipartUploadCommand, ListMultipartUploadsCommand, UploadPartCommand } =
+    await import('@aws-sdk/client-s3')
+  const { bucket: Bucket, ...config } = s3Config(objects.bucket)
+  const client = new S3Client({ ...config, forcePathStyle: true })
+  const left = async () => {
+    const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket }))
+    return Uploads.map(({ Key }) => Key).toSorted()
+  }
+  for (const Key of ['t/data/a', 't/data/b', 'other/data/c']) {
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key }))
+    await client.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: 1, Body: 'part' }))
+  }
+  expect(await objects.abandonUploads('t/', Date.now() - 86_400_000)).toBe(0)
+  expect(await left()).toHaveLength(3)
+  expect(await objects.abandonUploads('t/', Date.now() + 60_000)).toBe(2)
+  expect(await left()).toEqual(['other/data/c'])
+  expect(await objects.abandonUploads('', Date.now() + 60_000)).toBe(1)
+  client.destroy()
+})
+
 describe('what is wrong with a store is told with the remedy', () => {
   const credentials = { accessKeyId: s3Config('').credentials.accessKeyId, secretAccessKey: 'a-secret-that-is-wrong' }
 

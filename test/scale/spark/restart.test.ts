@@ -7,12 +7,12 @@ import { Lake } from '../../../src/lake/lake.ts'
 import { SCRATCH } from '../../../src/lake/scratch.ts'
 import { SparkEngine } from '../../../src/runtime/spark-engine.ts'
 import { Home, query, send } from '../../runtime/home.ts'
-import { SparkServer } from './server.ts'
+import { startSpark } from './server.ts'
 
 const LONG = 'SELECT count(*) AS n FROM range(3000000000) WHERE sqrt(id) >= 0'
 
 test('a query goes on where its stream ended, for its time or for its size', async () => {
-  const server = await SparkServer.start({
+  const server = await startSpark({
     'spark.connect.execute.reattachable.senderMaxStreamDuration': '1s',
     'spark.connect.execute.reattachable.senderMaxStreamSize': '100k',
     'spark.connect.grpc.arrow.maxBatchSize': '50k',
@@ -27,7 +27,7 @@ test('a query goes on where its stream ended, for its time or for its size', asy
 })
 
 test('a server that was killed and came back: what ran is told as lost, what follows runs with the same settings', async () => {
-  const server = await SparkServer.start()
+  const server = await startSpark()
   const session = await SparkSession.open({ url: server.url, settings: { 'spark.sql.shuffle.partitions': '7' } })
   const before = session.sessionId
   const running = session.rows(LONG).catch((error: unknown) => error)
@@ -44,7 +44,7 @@ test('a server that was killed and came back: what ran is told as lost, what fol
 })
 
 test('Spark is killed in the middle of steps: nothing is lost, nothing is there twice', async () => {
-  const server = await SparkServer.start()
+  const server = await startSpark()
   const orders = stream('orders', {
     columns: { id: t.int(), country: t.string(), ts: t.timestamp() },
     time: 'ts',
