@@ -55,7 +55,13 @@ export class S3Store implements LakeStore {
   }
 
   /** Checks that the bucket can hold a lake. Errors: `invalid` / `no-conditional-writes`, and those of S3Objects. */
-  static async open({ config, cacheDirectory, commitsElsewhere, looking, ...effects }: S3StoreOptions): Promise<S3Store> {
+  static async open({
+    config,
+    cacheDirectory,
+    commitsElsewhere,
+    looking,
+    ...effects
+  }: S3StoreOptions): Promise<S3Store> {
     const { bucket, prefix = '' } = config
     const base = prefix === '' ? '' : `${prefix.replaceAll(/^\/+|\/+$/g, '')}/`
     const random = (): number => effects.random(1)[0]! / 256
