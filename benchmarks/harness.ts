@@ -79,7 +79,7 @@ function readyUrl(child: ChildProcess): Promise<string> {
 }
 
 /** The kernel counts in hundredths of a second (proc(5), fields utime and stime). */
-async function cpuSeconds(pid: number): Promise<number> {
+export async function cpuSeconds(pid: number): Promise<number> {
   const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]!.split(' ')
   return (Number(fields[11]) + Number(fields[12])) / 100
 }

@@ -43,6 +43,10 @@ interface Measured {
   readonly spark_live_events_per_second?: number
   /** Over the faster of the two. */
   readonly factor?: number
+  /** Processor time of the server an event, and of Spark where it took least: steadier than the clock on a busy machine. */
+  readonly millrace_cpu_us: number
+  readonly spark_cpu_us?: number
+  readonly cpu_factor?: number
   /** Why Spark does not run the query, in its own words. */
   readonly refused?: string
 }
@@ -64,18 +68,19 @@ export async function run({ events = 1_000_000, queries, say }: BenchOptions): P
     const all = project.order.filter(({ kind, name }) => kind === 'table' && /^q\d+$/.test(name))
     const chosen = queries === undefined ? all : queries.map((name) => project.dataset(name))
     say(`generating ${events} events`)
-    const bench: Bench = { directory, brokers, files: writeNexmark(directory, events, { seed: SEED }) }
+    const files = writeNexmark(directory, events, { seed: SEED })
     const few = join(directory, 'few')
     await mkdir(few)
-    const warmUp = { ...bench, files: writeNexmark(few, Math.ceil(events / 10), { seed: SEED + 1 }) }
     const reference = await Reference.over(directory)
     const server = await SparkServer.start({ memory: MEMORY, temporary: directory })
     const spark = new StreamingQueries(python, server.url, brokers)
+    const bench: Bench = { directory, brokers, server, spark, reference, files }
+    const warmUp = { ...bench, isWarmUp: true, files: writeNexmark(few, Math.ceil(events / 10), { seed: SEED + 1 }) }
     const results: Measured[] = []
     try {
       say(COLUMNS.map(([heading, width]) => heading.padStart(width)).join(''))
       for (const dataset of chosen.toSorted((a, b) => numberOf(a) - numberOf(b))) {
-        const result = await measure(dataset, bench, warmUp, reference, spark)
+        const result = await measure(dataset, bench, warmUp)
         results.push(result)
         say(COLUMNS.map(([, width, key]) => String(result[key] ?? '-').padStart(width)).join(''))
         if (result.refused !== undefined) say(`       ${result.refused}`)
@@ -86,7 +91,13 @@ export async function run({ events = 1_000_000, queries, say }: BenchOptions): P
       await server.kill()
     }
     const factors = results.flatMap(({ factor }) => factor ?? [])
-    return { events, queries: results, factor_geometric_mean: geometricMean(factors), factor_min: Math.min(...factors) }
+    return {
+      events,
+      queries: results,
+      factor_geometric_mean: geometricMean(factors),
+      factor_min: Math.min(...factors),
+      cpu_factor_geometric_mean: geometricMean(results.flatMap(({ cpu_factor }) => cpu_factor ?? [])),
+    }
   })
 }
 
@@ -97,6 +108,9 @@ const COLUMNS: readonly (readonly [heading: string, width: number, key: keyof Me
   ['Spark backlog/s', 17, 'spark_backlog_events_per_second'],
   ['Spark live/s', 14, 'spark_live_events_per_second'],
   ['factor', 8, 'factor'],
+  ['CPU µs', 8, 'millrace_cpu_us'],
+  ['Spark µs', 10, 'spark_cpu_us'],
+  ['factor', 8, 'cpu_factor'],
 ]
 
 function geometricMean(values: readonly number[]): number {
@@ -106,64 +120,72 @@ function geometricMean(values: readonly number[]): number {
 interface Bench {
   readonly directory: string
   readonly brokers: string
+  readonly server: SparkServer
+  readonly spark: StreamingQueries
+  readonly reference: Reference
   readonly files: Record<StreamName, Written>
+  /** Its results are compared with nothing. */
+  readonly isWarmUp?: boolean
 }
 
-async function measure(
-  dataset: Dataset,
-  bench: Bench,
-  warmUp: Bench,
-  reference: Reference,
-  spark: StreamingQueries,
-): Promise<Measured> {
+async function measure(dataset: Dataset, bench: Bench, warmUp: Bench): Promise<Measured> {
+  const { directory, files, reference } = bench
   const query = dataset.name
   const streams = streamsOf(dataset)
   await reference.run(query)
-  const data = join(bench.directory, 'data')
-  const { events, seconds } = await throughServer(dataset, bench.files, data)
+  const data = join(directory, 'data')
+  const { events, seconds, cpuSeconds } = await throughServer(dataset, files, data)
   await reference.expectEqual(query, data)
   await rm(data, { recursive: true })
-  const measured = { query, events, millrace_events_per_second: Math.round(events / seconds) }
-  const rate = async (live: boolean): Promise<number> =>
-    Math.round(events / (await throughSpark(spark, query, streams, live, bench, reference)))
+  const measured = {
+    query,
+    events,
+    millrace_events_per_second: Math.round(events / seconds),
+    millrace_cpu_us: round((cpuSeconds / events) * 1e6, 2),
+  }
   try {
-    await throughSpark(spark, query, streams, false, warmUp)
+    await throughSpark(query, streams, false, warmUp)
   } catch (error) {
     if (!(error instanceof MillraceError) || error.code !== 'spark-refuses') throw error
     return { ...measured, refused: error.message }
   }
-  const [backlog, live] = [await rate(false), await rate(true)]
+  const backlog = await throughSpark(query, streams, false, bench)
+  const live = await throughSpark(query, streams, true, bench)
+  const sparkCpu = Math.min(backlog.cpuSeconds, live.cpuSeconds)
   return {
     ...measured,
-    spark_backlog_events_per_second: backlog,
-    spark_live_events_per_second: live,
-    factor: round(events / seconds / Math.max(backlog, live), 2),
+    spark_backlog_events_per_second: Math.round(events / backlog.seconds),
+    spark_live_events_per_second: Math.round(events / live.seconds),
+    factor: round(Math.min(backlog.seconds, live.seconds) / seconds, 2),
+    spark_cpu_us: round((sparkCpu / events) * 1e6, 2),
+    cpu_factor: round(sparkCpu / cpuSeconds, 2),
   }
 }
 
-/** Seconds until a query's result holds all, from its start with all in Kafka, or from when it runs and the first events are sent. */
+/**
+ * Time until a query's result holds all, from its start with all in Kafka, or from when it runs and the first events are sent.
+ */
 async function throughSpark(
-  spark: StreamingQueries,
   query: string,
   streams: readonly StreamName[],
   live: boolean,
-  { directory, brokers, files }: Bench,
-  reference?: Reference,
-): Promise<number> {
+  { directory, brokers, server, spark, reference, files, isWarmUp }: Bench,
+): Promise<{ seconds: number; cpuSeconds: number }> {
   const result = join(directory, 'spark')
   const topics = await Topics.create(brokers, streams, join(directory, 'topics'))
   try {
     if (!live) await topics.fill(files, BATCH)
-    let begun = performance.now()
+    let [begun, idle] = [performance.now(), await server.cpu()]
     const completed = await spark.start({ query, topics: topics.names, directory: result })
     if (live) {
-      begun = performance.now()
+      ;[begun, idle] = [performance.now(), await server.cpu()]
       await topics.fill(files, BATCH)
     }
     await completed()
     const seconds = (performance.now() - begun) / 1_000
-    await reference?.expectEqual(query, result, NARROWINGS[query])
-    return seconds
+    const cpuSeconds = (await server.cpu()) - idle
+    if (isWarmUp !== true) await reference.expectEqual(query, result, NARROWINGS[query])
+    return { seconds, cpuSeconds }
   } finally {
     await topics.close()
     await rm(result, { recursive: true, force: true })

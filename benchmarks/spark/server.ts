@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { MillraceError } from '../../src/base/errors.ts'
 import { LOGGING } from '../../scripts/services/java.ts'
 import { MODULES } from '../../scripts/services/spark.ts'
+import { cpuSeconds } from '../harness.ts'
 
 const JAVA = 'java'
 
@@ -81,6 +82,11 @@ export class SparkServer {
       started.stderr.on('data', read)
       started.once('exit', (code) => reject(new Error(`Spark ended (${code}):\n${log}`)))
     })
+  }
+
+  /** Seconds of processor time that it has taken. */
+  cpu(): Promise<number> {
+    return cpuSeconds(this.#process!.pid!)
   }
 
   /** Ends it as a machine that fails would. */

@@ -28,7 +28,7 @@ export function rawLevel(stream: Stream, exact: boolean): (file: string | undefi
       const from =
         file === undefined
           ? `(SELECT ${nothing.join(', ')} WHERE false)`
-          : `read_ndjson(${quoteLiteral(file)}, columns = {${columns.join(', ')}}, ignore_errors = true)`
+          : `read_ndjson(${quoteLiteral(file)}, columns = {${columns.join(', ')}}, records = true, ignore_errors = true)`
       return `SELECT ${values.join(', ')} FROM ${from}`
     }
   }

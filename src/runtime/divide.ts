@@ -1,8 +1,10 @@
 import type { Handler } from '../project/handler.ts'
+import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
 import type { Duties, Ownership } from './parts.ts'
 import type { Role } from './role.ts'
 import type { StreamRunner } from './stream-runner.ts'
+import type { TableRunner } from './table-runner.ts'
 
 /** What processes of a project divide among them, and how this one takes a part up and leaves it. */
 export interface Divided {
@@ -12,8 +14,8 @@ export interface Divided {
   /** Of the streams' partitions, those it is about; all unless told. */
   isTouched?(runner: StreamRunner, partition: number): boolean
   takePartition(runner: StreamRunner, partition: number, epoch: number): Promise<void>
-  givePartition(runner: StreamRunner, partition: number): Promise<void>
-  losePartition(runner: StreamRunner, partition: number): void
+  /** Tables that functions make of a stream's rows: the partitions of one are those of the other. */
+  sharing(stream: Stream): readonly TableRunner[]
   takeTable(table: Table): Promise<void>
   giveTable(table: Table): Promise<void>
   loseTable(table: Table): void
@@ -76,13 +78,19 @@ function partitionsOf(work: Divided): Share {
       const { runner, partition } = partitions.get(item)!
       return work.takePartition(runner, partition, epoch)
     },
-    give(item) {
+    async give(item) {
       const { runner, partition } = partitions.get(item)!
-      return work.givePartition(runner, partition)
+      const tables = work.sharing(runner.stream)
+      await Promise.all([
+        // A replay under way needs all partitions to its end, and whoever compacts takes files away.
+        runner.rewriting(() => runner.disown(partition)),
+        ...tables.map((table) => table.givePartition(partition)),
+      ])
     },
     lose(item) {
       const { runner, partition } = partitions.get(item)!
-      work.losePartition(runner, partition)
+      runner.lose(partition)
+      for (const { shares } of work.sharing(runner.stream)) shares!.lose(partition)
     },
   }
   return { role: 'process', items: [...partitions.keys()], duties }

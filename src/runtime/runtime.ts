@@ -242,7 +242,8 @@ export class Runtime {
     const { looking = false } = this.options
     const none = ownership || looking ? [] : undefined
     await Promise.all(this.#ownStreams().map((stream) => this.#openStream(stream, none)))
-    await Promise.all(this.#sharedTables().map((table) => this.#openShared(table, none)))
+    for (const table of this.#sharedTables())
+      this.tables.set(table.name, await openTableRunner(this.#shop, table, none))
     if (ownership) return
     await Promise.all(this.#ownTables().map((table) => this.#takeTable(table)))
     if (looking) return
@@ -302,20 +303,20 @@ export class Runtime {
   #onStreamFailed(error: MillraceError): void {
     if (!this.#parts.ownership) return
     const isUseful =
-      this.roles.has('ingest') || this.roles.has('serve') || !this.#allStreams(({ hasEnded }) => hasEnded)
+      this.roles.has('ingest') || this.roles.has('serve') || !this.#atWork.every(({ hasEnded }) => hasEnded)
     if (DISK_ERRORS.has(error.code) || !isUseful) this.#die(error)
   }
 
-  #allStreams(has: (runner: StreamRunner) => boolean): boolean {
-    return this.streams.size > 0 && [...this.streams.values()].every(has)
+  /** Streams that this process has a part of, or had when they stopped. */
+  get #atWork(): StreamRunner[] {
+    return [...this.streams.values()].filter(({ owned, failure }) => owned.length > 0 || failure !== undefined)
   }
 
   /** What keeps this process from all of its work, if anything does. */
   get trouble(): string | undefined {
-    if (this.#allStreams(({ failure }) => failure !== undefined)) {
-      const [{ stream, failure }] = [...this.streams.values()] as [StreamRunner]
-      return `all its streams have stopped; stream '${stream.name}': ${failure!.message}`
-    }
+    const [first, ...others] = this.#atWork
+    if (first?.failure && others.every(({ failure }) => failure !== undefined))
+      return `all its streams have stopped; stream '${first.stream.name}': ${first.failure.message}`
     return this.#unshared
   }
 
@@ -329,11 +330,6 @@ export class Runtime {
   get #unshared(): string | undefined {
     const error = this.#parts.ownership?.trouble
     return error && `it cannot be told which work is this process's; ${error.message}`
-  }
-
-  /** Opens the runner of a table that others may work on too, with all partitions unless told. */
-  async #openShared(table: Table, owned: readonly number[] | undefined): Promise<void> {
-    this.tables.set(table.name, await openTableRunner(this.#shop, table, owned))
   }
 
   /** What functions make of a stream, each table after the one it reads. */
@@ -365,19 +361,6 @@ export class Runtime {
     }
     if (partition === 0 && this.#running) this.#watchFiles(runner)
     if (hasAudits(runner.stream)) this.scheduler.due(runner.stream)
-  }
-
-  async #givePartition(runner: StreamRunner, partition: number): Promise<void> {
-    await Promise.all([
-      // A replay under way needs all partitions to its end, and whoever compacts takes files away.
-      runner.rewriting(() => runner.disown(partition)),
-      ...this.#sharing(runner.stream).map((table) => table.givePartition(partition)),
-    ])
-  }
-
-  #losePartition(runner: StreamRunner, partition: number): void {
-    runner.lose(partition)
-    for (const { shares } of this.#sharing(runner.stream)) shares!.lose(partition)
   }
 
   #startStream(runner: StreamRunner): void {
@@ -496,8 +479,7 @@ export class Runtime {
   /** How what processes divide is taken up and left. */
   readonly #duties: Omit<Divided, 'streams' | 'tables' | 'handlers' | 'isTouched'> = {
     takePartition: (runner, partition, epoch) => this.#takePartition(runner, partition, epoch),
-    givePartition: (runner, partition) => this.#givePartition(runner, partition),
-    losePartition: (runner, partition) => this.#losePartition(runner, partition),
+    sharing: (stream) => this.#sharing(stream),
     takeTable: (table) => this.#takeTable(table),
     giveTable: (table) => this.#giveTable(table),
     loseTable: ({ name }) => void this.tables.delete(name),

@@ -57,13 +57,8 @@ export interface ShareStep {
 export interface Renewal {
   readonly committed: Pick<Committed, 'offsets' | 'counts' | 'basis' | 'inputs'>
   readonly add: readonly DataFile[]
-  readonly refused: RefusedChange
+  readonly refused: { readonly add: readonly DataFile[]; readonly remove: 'all' | readonly string[] }
   readonly isAll: boolean
-}
-
-export interface RefusedChange {
-  readonly add: readonly DataFile[]
-  readonly remove: 'all' | readonly string[]
 }
 
 type Line = Iterable<Snapshot>

@@ -179,8 +179,20 @@ export class StreamRunner {
   async own(partition: number, epoch: number): Promise<void> {
     this.lose(partition)
     await this.#ending.get(partition)
-    await this.#turns.run(() => this.#commits.take(new Map([[partition, epoch]])))
-    await this.#begin(partition, epoch)
+    // Nothing is left of what ended it.
+    if (this.hasEnded && this.#owned.size === 0) {
+      this.#failure = undefined
+      this.#recoveries++
+    }
+    try {
+      await this.#turns.run(() => this.#commits.take(new Map([[partition, epoch]])))
+      await this.#begin(partition, epoch)
+    } catch (error) {
+      const failure = asMillraceError(error)
+      if (!failure.retryable) this.#fail(failure)
+      throw failure
+    }
+    if (this.lag === 0) this.#recovered()
   }
 
   /** Lets a partition go to another worker, once its batches under way are committed. */

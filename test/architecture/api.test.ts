@@ -19,7 +19,7 @@ test('the public interface is the one that was reviewed', async () => {
 
 /** The exported names of a declaration file with their declarations, and those that they are made of in their own file. */
 function publicInterface(index: string): string {
-  const exported = [...read(index).matchAll(/^export (?:type )?\{ (.+) \} from '(.+)\.ts';$/gm)]
+  const exported = [...read(index).matchAll(/^export (?:type )?\{ (.+?),? \} from '(.+)\.ts';$/gm)]
   const modules = Map.groupBy(exported, ([, , specifier]) =>
     relative(types, resolve(types, dirname(index), `${specifier!}.d.ts`)),
   )

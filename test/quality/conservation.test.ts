@@ -233,6 +233,17 @@ describe('a line that breaks off', () => {
   })
 })
 
+test('text in the place of a record is shown in the reason: it may say why it is there', async () => {
+  const { gate } = await gateHome(stream('s', { columns: { id: t.string() } }))
+  // With a single column, DuckDB would take any value for it, and whole objects too.
+  const { refused, rows } = await gate(['{"id":"a"}', '"schema 9 is not in the registry; in base64: AAAA"', '7'])
+  expect([...rows.values()].map(({ id }) => id)).toEqual(['a'])
+  expect([...refused.values()].map(({ reason }) => reason)).toEqual([
+    'a JSON string where an object is expected: schema 9 is not in the registry; in base64: AAAA',
+    'a JSON number where an object is expected',
+  ])
+})
+
 test('what a record becomes does not depend on whether unknown fields are told apart', async () => {
   const more = {
     d: t.double().nullable(),

@@ -2,7 +2,7 @@ import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, onTestFinished, test } from 'vitest'
-import { until } from '../cli/support.ts'
+import { type Json, until } from '../cli/support.ts'
 import { s3Config, s3Home } from '../lake/support/home.ts'
 import { SmallDisk } from '../support/ledger-full.ts'
 import { Ledger } from '../support/ledger.ts'
@@ -63,11 +63,11 @@ test('PostgreSQL stops hard twice, for longer than leases last: all wait, say fo
   await startAll(TWO_WORKERS)
   cluster.send(3)
   for (let time = 0; time < 2; time++) {
-    await sleep(3_000)
+    await goOn()
     await postgres.down('immediate')
     await becomes(503, 'worker', 'planner')
     const { body } = await cluster.get('worker', '/readyz')
-    expect(body.message).toContain('it cannot be told which work')
+    expect(body.detail).toContain('it cannot be told which work')
     const { datasets } = (await cluster.get('worker', '/v1/datasets')).body
     expect(datasets[0]).toMatchObject({ state: 'held', reason: expect.stringContaining('PostgreSQL') as string })
     // Leases of ten seconds run out.
@@ -75,7 +75,7 @@ test('PostgreSQL stops hard twice, for longer than leases last: all wait, say fo
     await postgres.up()
     await becomes(200, 'front', 'worker', 'second worker', 'planner')
   }
-  await sleep(3_000)
+  await goOn()
   await cluster.expectRight('after PostgreSQL was restarted')
   console.log(cluster.summary)
 })
@@ -85,14 +85,9 @@ test('the object store is away for half a minute, then answers after 5 to 20 sec
   cluster = new Cluster(new Ledger(22), { lake: await lakeBehind(proxy) })
   await startAll(TWO_WORKERS)
   cluster.send(3)
-  await sleep(3_000)
+  await goOn()
   proxy.fault = () => 'refused'
-  await becomes(503, 'worker')
-  const { datasets } = (await cluster.get('worker', '/v1/datasets')).body
-  expect(datasets[0]).toMatchObject({ state: 'failed', reason: expect.stringContaining('s3') as string })
   await sleep(30_000)
-  proxy.fault = () => 'none'
-  await becomes(200, 'worker', 'second worker')
   let requests = 0
   proxy.fault = () => {
     proxy.slowMs = 5_000 + cluster!.ledger.below(15_000)
@@ -121,7 +116,7 @@ test('disks full: a worker ends, says why, and another goes on; an ingest proces
     cluster.start('planner', 'schedule'),
   ])
   cluster.send(3)
-  await sleep(3_000)
+  await goOn()
   for (const disk of disks) fill(disk)
   const { code, stderr } = await cluster.ended('worker')
   expect(code, stderr).toBe(1)
@@ -136,24 +131,31 @@ test('disks full: a worker ends, says why, and another goes on; an ingest proces
   // It comes back where it was, once there is room.
   rmSync(join(disks[0].path, 'filler'))
   await cluster.start('worker', 'process', { directory: data })
-  await sleep(3_000)
+  await goOn()
   await cluster.expectRight('after disks were full')
   console.log(cluster.summary)
 })
+
+/** Waits until some records more are in the lake. */
+async function goOn(): Promise<void> {
+  const rows = async () => (await cluster!.get('front', '/v1/datasets')).body.datasets.map(({ rows }: Json) => rows)
+  const before: number[] = await rows()
+  await until(rows, (now: number[]) => now.slice(0, 2).every((count, i) => count > before[i]! + 20), 1_200)
+}
 
 test('a worker that may not write to the lake any more ends; one with other roles stays and is not ready', async () => {
   const proxy = await openProxy()
   cluster = new Cluster(new Ledger(24), { lake: await lakeBehind(proxy) })
   await startAll({ front: 'ingest,serve', worker: 'process', mixed: 'process,serve', planner: 'schedule' })
   cluster.send(3)
-  await sleep(3_000)
+  await goOn()
   proxy.fault = ({ method }) => (method === 'PUT' ? 'denied' : 'none')
   const { code, stderr } = await cluster.ended('worker')
   expect(code, stderr).toBe(1)
   expect(stderr).toMatch(/denied/i)
   await becomes(503, 'mixed')
   const { body } = await cluster.get('mixed', '/readyz')
-  expect(body.message).toContain('all its streams have stopped')
+  expect(body.detail).toContain('all its streams have stopped')
   proxy.fault = () => 'none'
   await cluster.replace('mixed')
   await cluster.start('worker', 'process')

@@ -98,7 +98,6 @@ export class PartitionReader {
   async #read(from: number, signal: AbortSignal): Promise<void> {
     const { cache, limits, place, onPart, onStuck } = this.#options
     const purpose = `fetch/${place.topic}/${place.partition}`
-    this.waitingFor = undefined
     const onWaiting = (error?: MillraceError) => {
       this.waitingFor = error
     }
@@ -122,6 +121,8 @@ export class PartitionReader {
       this.#failure = asMillraceError(error)
       onStuck(next)
       this.#changed.ring()
+    } finally {
+      this.waitingFor = undefined
     }
   }
 

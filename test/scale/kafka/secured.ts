@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { Admin } from '@platformatic/kafka'
+import { AclOperations, AclPermissionTypes, Admin, ResourcePatternTypes, ResourceTypes } from '@platformatic/kafka'
 import { Home } from '../../../scripts/services/home.ts'
 import { LOGGING } from '../../../scripts/services/java.ts'
 import { startProcess, stopProcess } from '../../../scripts/services/processes.ts'
@@ -38,6 +38,8 @@ export interface SecuredBroker {
   readonly address: Readonly<Record<Listener, string>>
   /** Who has signed the broker's certificate. */
   readonly ca: string
+  /** The broker's own, for this machine's names. */
+  readonly server: Identity
   /** Of a client that the broker knows. */
   readonly client: Identity
   /** An authority that has signed nothing of the broker's. */
@@ -95,7 +97,7 @@ export async function securedBroker(): Promise<SecuredBroker> {
   }
   const client = await signed(directory, ca, 'client')
   const stranger = await signed(directory, other, 'stranger')
-  return { address, ca: ca.cert, client, otherCa: other.cert, stranger, stop }
+  return { address, ca: ca.cert, server, client, otherCa: other.cert, stranger, stop }
 }
 
 function properties(
@@ -149,6 +151,25 @@ function properties(
   ]
     .map(([name, value]) => `${name}=${value}\n`)
     .join('')
+}
+
+/** Lets a user read a topic, and nothing else. */
+export async function allowReading({ address }: SecuredBroker, { username }: typeof BOB, topic: string): Promise<void> {
+  const admin = new Admin({ clientId: 'test', bootstrapBrokers: [address.plain] })
+  try {
+    const grant = {
+      resourceType: ResourceTypes.TOPIC,
+      resourceName: topic,
+      resourcePatternType: ResourcePatternTypes.LITERAL,
+      principal: `User:${username}`,
+      host: '*',
+      operation: AclOperations.READ,
+      permissionType: AclPermissionTypes.ALLOW,
+    }
+    await admin.createAcls({ creations: [grant] })
+  } finally {
+    await admin.close()
+  }
 }
 
 async function answers(address: string): Promise<void> {

@@ -1,10 +1,14 @@
 import { randomUUID } from 'node:crypto'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { MillraceError } from '../../../src/base/errors.ts'
 import type { KafkaConfig } from '../../../src/log/kafka/config.ts'
+import type { KafkaLogOptions } from '../../../src/log/kafka/open.ts'
+import { SchemaRegistry } from '../../../src/log/kafka/registry/client.ts'
 import { recordsFrom } from '../../log/conformance.ts'
 import { kafkaHome } from './home.ts'
-import { ALICE, BOB, type SecuredBroker, securedBroker } from './secured.ts'
+import { ALICE, BOB, type SecuredBroker, allowReading, securedBroker } from './secured.ts'
 
 let broker: SecuredBroker
 beforeAll(async () => {
@@ -110,9 +114,9 @@ const wrong: Record<string, readonly [kind: string, code: string, wanted: Wanted
   ],
 }
 
-async function open(wanted: Wanted) {
+async function open(wanted: Wanted, more: Partial<KafkaLogOptions> = {}) {
   const config = { topicPrefix: `secured-${randomUUID().slice(0, 8)}.`, ...wanted(broker) }
-  const home = await kafkaHome({ config, partitions: 1, marks: false })
+  const home = await kafkaHome({ config, partitions: 1, marks: false, ...more })
   onTestFinished(() => home.remove())
   return home.open()
 }
@@ -138,5 +142,53 @@ describe('wrong credentials are told for what they are', () => {
     expect(error).toMatchObject({ kind, code })
     expect(error!.hint).toMatch({ 'kafka-tls': /`tls`/, 'kafka-login': /`sasl`/ }[code] ?? /rights|login or TLS/)
     expect(`${error!.message} ${error!.hint}`).not.toMatch(/-secret|wrong/)
+  })
+})
+
+test('a topic of others needs the right to read it alone; appending to it is denied', async () => {
+  const topic = `billing-${randomUUID().slice(0, 8)}.orders`
+  const writer = await open((known) => ({ ...right['mutual TLS']!(known), topicPrefix: topic.replace('orders', '') }))
+  await writer.partitions[0]!.append({ lines: Buffer.from('{"n":2}\n'), records: 1 })
+  await writer.close()
+  await allowReading(broker, BOB, topic)
+  const bob: Wanted = ({ address }) => ({ brokers: [address.login], sasl: { mechanism: 'SCRAM-SHA-256', ...BOB } })
+  const log = await open(bob, { topic: { name: topic } })
+  onTestFinished(() => log.close())
+  const [partition] = log.partitions
+  expect(await recordsFrom(partition!)).toEqual(['{"n":2}'])
+  const append = partition!.append({ lines: Buffer.from('{"n":3}\n'), records: 1 })
+  await expect(append).rejects.toMatchObject({ kind: 'denied', code: 'kafka-denied' })
+})
+
+describe('a schema registry with TLS', () => {
+  /** Wants a certificate of a client, and answers nothing of interest. */
+  async function registry(): Promise<string> {
+    const { ca, server } = broker
+    const listener = createServer({ ...server, ca, requestCert: true, rejectUnauthorized: true }, (_, response) => {
+      response.end('[]')
+    })
+    await new Promise<void>((done) => listener.listen(0, '127.0.0.1', done))
+    onTestFinished(() => void listener.close())
+    return `https://localhost:${(listener.address() as AddressInfo).port}`
+  }
+
+  test('certificates that fit', async () => {
+    await new SchemaRegistry({ url: await registry(), tls: { ca: broker.ca, ...broker.client } }, 5_000).check()
+  })
+
+  test.each([
+    ['of an unknown authority', () => undefined],
+    ['of another authority', () => ({ ca: broker.otherCa, ...broker.client })],
+    ['of no client', () => ({ ca: broker.ca })],
+    ['that is none', () => ({ ca: broker.ca, cert: 'no certificate', key: 'no key' })],
+  ])('a certificate %s', async (_, tls) => {
+    const given = tls()
+    const wrong = new SchemaRegistry({ url: await registry(), ...(given === undefined ? {} : { tls: given }) }, 5_000)
+    await expect(wrong.check()).rejects.toMatchObject({ kind: 'invalid', code: 'registry-tls' })
+  })
+
+  test('asked without', async () => {
+    const plain = new SchemaRegistry({ url: (await registry()).replace('https', 'http') }, 5_000)
+    await expect(plain.check()).rejects.toMatchObject({ code: expect.stringMatching(/registry-(tls|unreachable)/) })
   })
 })

@@ -17,6 +17,9 @@ const PATIENCE_MS = 180_000
 /** Looks at the statuses, at least 50 ms apart: as long as others' leases, and what is tried again and again, may rest, and more. */
 const SETTLING_TRIES = 1_200
 
+/** How long a process may take to find out that it is to end, and to do it. */
+const ENDING_MS = 60_000
+
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
 /** What a cluster runs on, where it is not what the tests share. */
@@ -103,7 +106,8 @@ ${more}`,
   /** Waits until a process has ended by itself, and forgets it. */
   async ended(name: string): Promise<Ended> {
     const { running } = this.#members.get(name)!
-    const ended = await running.ended
+    const ended = await Promise.race([running.ended, sleep(ENDING_MS)])
+    if (!ended) throw new Error(`${name} goes on:\n${this.outputs}`)
     this.#members.delete(name)
     return ended
   }

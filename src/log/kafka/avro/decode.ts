@@ -110,7 +110,10 @@ const boolean: Decode = (from, to) => {
   to.ascii(byte === 1 ? 'true' : 'false')
 }
 
-const string: Decode = (from, to) => to.string(from.take(from.count()))
+const string: Decode = (from, to) => {
+  const at = from.skip(from.count())
+  to.string(from.bytes, at, from.at)
+}
 
 function integer(logical: Logical | undefined): Decode {
   switch (logical?.kind) {

@@ -55,18 +55,18 @@ export class JsonText {
     for (let i = 0; i < source.length; i++) this.#bytes[this.#length++] = source[i]!
   }
 
-  /** UTF-8 as a string, with its quotes. */
-  string(source: Uint8Array): void {
-    this.#room(source.length + 2)
+  /** Bytes [from, to) of UTF-8 as a string, with its quotes. */
+  string(source: Uint8Array, from: number, to: number): void {
+    this.#room(to - from + 2)
     this.#bytes[this.#length++] = QUOTE
-    for (let i = 0; i < source.length; i++) {
+    for (let i = from; i < to; i++) {
       const byte = source[i]!
       if (byte >= SPACE && byte !== QUOTE && byte !== BACKSLASH) {
         this.#bytes[this.#length++] = byte
         continue
       }
       const escape = ESCAPES[byte] ?? BACKSLASHES[byte === QUOTE ? 0 : 1]
-      this.#room(source.length - i + escape.length)
+      this.#room(to - i + escape.length)
       for (let k = 0; k < escape.length; k++) this.#bytes[this.#length++] = escape[k]!
     }
     this.#bytes[this.#length++] = QUOTE

@@ -3,23 +3,23 @@ export class Unreadable extends Error {}
 
 /** Reads Avro's binary encoding (spec 1.12, "Binary Encoding"). Errors: `Unreadable` with the position, at the end of the bytes too. */
 export class AvroReader {
-  #bytes: Buffer = Buffer.alloc(0)
+  bytes: Buffer = Buffer.alloc(0)
   at = 0
   /** Records that the value being read is within. */
   depth = 0
 
   /** Begins with other bytes. */
   reset(bytes: Buffer): void {
-    this.#bytes = bytes
+    this.bytes = bytes
     this.at = this.depth = 0
   }
 
   get left(): number {
-    return this.#bytes.length - this.at
+    return this.bytes.length - this.at
   }
 
   byte(): number {
-    const byte = this.#bytes[this.at]
+    const byte = this.bytes[this.at]
     if (byte === undefined) throw this.wrong('it ends there')
     this.at++
     return byte
@@ -75,15 +75,15 @@ export class AvroReader {
 
   take(bytes: number): Buffer {
     const from = this.skip(bytes)
-    return this.#bytes.subarray(from, this.at)
+    return this.bytes.subarray(from, this.at)
   }
 
   float(): number {
-    return this.#bytes.readFloatLE(this.skip(4))
+    return this.bytes.readFloatLE(this.skip(4))
   }
 
   double(): number {
-    return this.#bytes.readDoubleLE(this.skip(8))
+    return this.bytes.readDoubleLE(this.skip(8))
   }
 
   wrong(what: string): Unreadable {
