@@ -1,7 +1,7 @@
 import type { Dataset } from '../project/dataset.ts'
 import { type Project, checkInputsOf, inputsOf } from '../project/project.ts'
 import { sharedStream } from '../runtime/reach.ts'
-import type { Touched } from '../runtime/runtime.ts'
+import type { Touched } from '../runtime/runtime-options.ts'
 import type { InputOf, Verb } from './control.ts'
 
 type Touches = { readonly [V in Verb]: (project: Project, input: InputOf<V>) => Touched | undefined }

@@ -1,6 +1,5 @@
 import { cpus } from 'node:os'
 import { join } from 'node:path'
-import type { Clock } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import { Database } from '../engine/duckdb/database.ts'
 import type { Hold } from '../lake/store.ts'
@@ -12,20 +11,20 @@ import type { Handler } from '../project/handler.ts'
 import { type Project, refusesRows } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
-import type { Disk } from '../storage/disk.ts'
 import { hasAudits, runAudits } from './audits.ts'
 import { type BoundProject, bindProject } from './bind.ts'
 import { ChangeFeed } from './change-feed.ts'
 import { notHere, notStream } from './dataset-errors.ts'
 import { type Divided, claim, divide } from './divide.ts'
 import { duckdbEngine } from './duckdb-engine.ts'
-import type { Engine, EngineStep } from './engine.ts'
+import type { Engine } from './engine.ts'
 import type { LoadProgress, LoadReport } from './file-loader.ts'
 import { Follower } from './follower.ts'
 import { Gates } from './gates.ts'
 import { DiskPlaces } from './handler-places.ts'
 import { Handlers } from './handlers.ts'
 import type { Received } from './inlet.ts'
+import { LakeTables } from './lake-tables.ts'
 import { Loads } from './loads.ts'
 import { type Workshop, backlogBytes, openStreamRunner, openTableRunner, openThreads } from './open-runners.ts'
 import { type Ownership, type Parts, embeddedParts } from './parts.ts'
@@ -34,38 +33,14 @@ import type { AuditResult, Counts } from './record.ts'
 import { sharedStream } from './reach.ts'
 import { ALL_ROLES, type Role } from './role.ts'
 import { MemoryRuns, RunHistory } from './run-history.ts'
+import type { RuntimeOptions, Touched } from './runtime-options.ts'
 import { Scheduler, type StepOutcome } from './scheduler.ts'
 import { auditStream } from './stream-audit.ts'
 import { StreamLogs } from './stream-logs.ts'
 import type { StreamRunner } from './stream-runner.ts'
 import { type RefreshRange, type TableRunner, refreshError } from './table-runner.ts'
-import { LAYERS, Warehouse, relationOf } from './warehouse.ts'
+import { LAYERS, Warehouse } from './warehouse.ts'
 import { watchTime } from './watch-time.ts'
-
-export interface RuntimeOptions {
-  readonly project: Project
-  /** URL of a module that loads the project into threads, for its functions: a `ProjectLoader`. */
-  readonly loader?: string
-  /** Everything an embedded project keeps: log/, lake/, tmp/. The caller holds its lock when writing. */
-  readonly dataDirectory: string
-  readonly clock: Clock
-  readonly disk: Disk
-  /** What the project runs on; embedded unless given. Whoever made them closes them. */
-  readonly parts?: Parts
-  /** What this process does; everything unless given. */
-  readonly roles?: ReadonlySet<Role>
-  /** Names this run in the lake's snapshots. */
-  readonly run: string
-  /** Refresh tables all the time they are due (one-shot commands), or leave them rests (servers). */
-  readonly eager?: boolean
-  /** Only looks: makes and changes nothing that others see, and is given no work. Everything must be there, as declared. */
-  readonly looking?: boolean
-  /**
-   * The process cannot go on: a write or fsync failed, and nothing is acknowledged any more. What was gated is still
-   * committed if the disk lets it, and the lanes end: `ended` resolves then, or when they take too long.
-   */
-  onFatal(error: MillraceError, ended: Promise<void>): void
-}
 
 const DEFAULTS = {
   engineMemory: 1024 ** 3,
@@ -75,14 +50,6 @@ const DEFAULTS = {
 
 /** Time between two looks at what other processes have committed, ms. */
 const LOOK_MS = 200
-
-/** What some work touches, that no other process may work on meanwhile. */
-export interface Touched {
-  /** Streams: all their partitions, or the one whose process keeps house for it. */
-  readonly streams: ReadonlyMap<string, 'whole' | 'house'>
-  readonly tables: ReadonlySet<string>
-  readonly handlers: boolean
-}
 
 /** A running project, or a process's part of it: its streams' lanes, its tables' refreshes, its lake. */
 export class Runtime {
@@ -115,7 +82,7 @@ export class Runtime {
   readonly #parts: Parts
   readonly #shop: Workshop
   readonly #follower: Follower
-  readonly #lakeTables = new Map<string, LakeTable>()
+  readonly #lakeTables: LakeTables
   readonly #logs: StreamLogs
   #dying = false
   #running = false
@@ -133,6 +100,7 @@ export class Runtime {
     this.#parts = options.parts ?? embeddedParts(options)
     this.engine = this.#parts.engine ?? duckdbEngine(database)
     this.warehouse = new Warehouse(this.#parts.lake)
+    this.#lakeTables = new LakeTables(project, this.warehouse)
     this.scheduler = this.#newScheduler()
     this.history = new RunHistory({ store: this.#parts.state?.runs ?? new MemoryRuns(clock), run: options.run })
     const lakeTable = (name: string) => this.lakeTable(name)
@@ -167,7 +135,7 @@ export class Runtime {
       everyMs: LOOK_MS,
       idleMs: (name) => this.#idleMs(name),
       isOwn: ({ name }) => this.#isAlone(name),
-      load: (dataset) => this.#followed(dataset),
+      load: (dataset) => this.#lakeTables.followed(dataset),
       onMoved: (dataset, table) => {
         this.#logs.checkpoint(dataset.name, table)
         // Whether rows came or not; and where others made them anew, this process's partitions go on from there.
@@ -236,7 +204,7 @@ export class Runtime {
   }
 
   async #open(): Promise<void> {
-    await Promise.all(this.project.order.map((dataset) => this.#openTable(dataset)))
+    await this.#lakeTables.open(this.bound, this.options.looking === true)
     await Promise.all(this.project.order.map((dataset) => this.#openLog(dataset)))
     const { ownership } = this.#parts
     const { looking = false } = this.options
@@ -248,13 +216,6 @@ export class Runtime {
     await Promise.all(this.#ownTables().map((table) => this.#takeTable(table)))
     if (looking) return
     await Promise.all(this.#ownHandlers().map((handler) => this.handlers.take(handler)))
-  }
-
-  async #openTable(dataset: Dataset): Promise<void> {
-    const { warehouse, bound, options } = this
-    const fields = bound.fields.get(dataset.name)!
-    const table = await (options.looking ? warehouse.present(dataset, fields) : warehouse.tableOf(dataset, fields))
-    this.#lakeTables.set(dataset.name, table)
   }
 
   async #openLog(dataset: Dataset): Promise<void> {
@@ -342,7 +303,7 @@ export class Runtime {
   /** Becomes the one that refreshes a table. */
   async #takeTable(table: Table): Promise<void> {
     // Where whoever had it before left it.
-    await (await this.#followed(table))?.refresh()
+    await (await this.#lakeTables.followed(table))?.refresh()
     this.tables.set(table.name, await openTableRunner(this.#shop, table))
     if (this.#running) this.scheduler.due(table)
   }
@@ -381,15 +342,6 @@ export class Runtime {
     return table !== undefined && table.shares?.isAlone !== false
   }
 
-  /** The table of a dataset that others commit to. */
-  async #followed(dataset: Dataset): Promise<LakeTable | undefined> {
-    const known = this.#lakeTables.get(dataset.name)!
-    if (!known.dropped) return known
-    const found = await this.warehouse.lake.load({ namespace: LAYERS[dataset.kind], name: dataset.name })
-    if (found) this.#lakeTables.set(dataset.name, found)
-    return found
-  }
-
   #idleMs(name: string): number {
     const dataset = this.project.dataset(name)
     if (dataset.kind === 'table') return Infinity
@@ -397,10 +349,7 @@ export class Runtime {
   }
 
   lakeTable(name: string): LakeTable {
-    const table = this.#lakeTables.get(name)
-    if (table) return table
-    this.project.dataset(name)
-    throw new MillraceError('internal', 'not-open', `Dataset '${name}' is not open.`)
+    return this.#lakeTables.get(name)
   }
 
   /** The table of a dataset's refused rows, as it is now; undefined while there is none. Throws `invalid`/`not-a-stream` for what refuses no rows. */
@@ -417,23 +366,15 @@ export class Runtime {
    * A table expression for the published rows of a dataset, to be used while `hold` keeps their files on this machine; without
    * one they stay as long as this process runs.
    */
-  async publishedSql(name: string, hold: Hold = this.warehouse.lake.local.hold()): Promise<string> {
-    const table = this.lakeTable(name)
-    const main = table.snapshot('main')
-    return relationOf(table, main ? await table.files(main) : [], hold)
-  }
-
-  async #published(step: EngineStep, name: string): Promise<string> {
-    const table = this.lakeTable(name)
-    const main = table.snapshot('main')
-    return step.relation(table, main ? await table.files(main) : [])
+  publishedSql(name: string, hold: Hold = this.warehouse.lake.local.hold()): Promise<string> {
+    return this.#lakeTables.publishedSql(name, hold)
   }
 
   async #step(dataset: Dataset): Promise<StepOutcome> {
     const stream = this.streams.get(dataset.name)
     if (stream) {
       const outcome = await this.engine.step((step) =>
-        auditStream(stream, step, (other) => this.#published(step, other.name)),
+        auditStream(stream, step, (other) => this.#lakeTables.published(step, other.name)),
       )
       this.audits.set(dataset.name, outcome.audits)
       return outcome
@@ -522,12 +463,12 @@ export class Runtime {
   async auditPublished(dataset: Dataset): Promise<AuditResult[]> {
     return this.engine.step(async (engine) =>
       runAudits(dataset, {
-        self: await this.#published(engine, dataset.name),
+        self: await this.#lakeTables.published(engine, dataset.name),
         fields: this.bound.fields.get(dataset.name)!,
         time: timeColumn(dataset),
         nowMs: this.options.clock.now(),
         engine,
-        relation: (other) => this.#published(engine, other.name),
+        relation: (other) => this.#lakeTables.published(engine, other.name),
       }),
     )
   }

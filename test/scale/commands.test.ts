@@ -104,13 +104,15 @@ test('who does not hand over in time is named, and nothing was changed', async (
   const cluster = await running(23)
   cluster.send(2)
   await sleep(2_000)
-  await cluster.expectRight('before')
-  cluster.suspend('worker')
-  cluster.suspend('second worker')
+  // Another command that takes its time.
+  const state = await cluster.state()
+  onTestFinished(() => state.close())
+  const claim = (await state.leases.acquire('claim/process/readings/0', 'a slow command', 600_000))!
   const ended = await cluster.tried(['replay', 'readings', '--from-start', '--wait', '3 seconds'])
-  cluster.resume('worker')
-  cluster.resume('second worker')
   expect(ended.code).toBe(1)
-  expect(ended.stderr).toMatch(/Partition \d of stream 'readings' is still with \S+:\d+:\S+ after 3.0 s/)
+  expect(ended.stderr).toMatch(
+    /^Partition 0 of stream 'readings' is with a slow command: waiting .*\n.*is still with a slow command after 3.0 s/,
+  )
+  await state.leases.release(claim)
   await cluster.expectRight('after')
 })

@@ -45,14 +45,14 @@ async function plan(
 ): Promise<{ code: number | null; steps: string[]; problems: Json[] }> {
   const { code, stdout, stderr } = await millrace(['plan', '--project', root, '--target', target, '--json'])
   expect(stderr).toBe('')
-  const { target: found, problems } = JSON.parse(stdout) as Json
+  const { target: found, problems } = JSON.parse(stdout)
   return { code, steps: found.steps.map(({ what, action }: Json) => `${what}: ${action}`), problems }
 }
 
 async function command(args: readonly string[]): Promise<Json> {
   const { code, stdout, stderr } = await millrace(args)
   expect({ code, stderr }).toMatchObject({ code: 0 })
-  return JSON.parse(stdout) as Json
+  return JSON.parse(stdout)
 }
 
 test('plan shows what would be made, then what would be changed; run does it, and query sees it', async () => {
@@ -129,11 +129,9 @@ test('plan names each service that cannot be reached', async () => {
   )
   const { code, problems } = await plan(root)
   expect(code).toBe(1)
-  expect(problems.map((problem) => problem.code).toSorted()).toEqual([
-    'engine-unreachable',
-    'kafka-unreachable',
-    'state-unavailable',
-  ])
+  expect(new Set(problems.map((problem) => problem.code))).toEqual(
+    new Set(['engine-unreachable', 'kafka-unreachable', 'state-unavailable']),
+  )
   expect(JSON.stringify(problems)).not.toContain('secret')
 })
 

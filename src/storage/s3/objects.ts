@@ -281,9 +281,7 @@ export class S3Objects {
         })
         abandoned++
       }
-      after = page.IsTruncated
-        ? { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker }
-        : undefined
+      after = page.IsTruncated ? { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker } : undefined
     }
     return abandoned
   }

@@ -59,7 +59,7 @@ export const totals = table('totals', {
   const command = async (args: readonly string[]): Promise<Json> => {
     const { code, stdout, stderr } = await millrace([...args, ...at, '--data', folder(), '--json'])
     expect({ code, stderr }, `${stderr}\n${running.output}`).toMatchObject({ code: 0 })
-    return JSON.parse(stdout) as Json
+    return JSON.parse(stdout)
   }
   await until(
     () => command(['query', 'select kind, n from totals order by kind']),

@@ -4,7 +4,7 @@ import { expect } from 'vitest'
 import { systemClock } from '../../../src/base/clock.ts'
 import { Lake } from '../../../src/lake/lake.ts'
 import type { HeldLease } from '../../../src/state/leases.ts'
-import { lookAtState } from '../../../src/state/state.ts'
+import { type State, lookAtState } from '../../../src/state/state.ts'
 import { type Ended, type Json, Running, folder, millrace, project, until } from '../../cli/support.ts'
 import { LedgerLake } from '../../support/ledger-lake.ts'
 import { STREAMS } from '../../support/ledger-project.ts'
@@ -127,13 +127,18 @@ ${more}`,
   async command(args: readonly string[], options?: { readonly strict: boolean }): Promise<Json> {
     const { code, stdout, stderr } = await this.tried(args, options)
     expect({ code, stderr }, `${stderr}\n${this.outputs}`).toMatchObject({ code: 0 })
-    return JSON.parse(stdout) as Json
+    return JSON.parse(stdout)
+  }
+
+  /** What the project's processes agree on. */
+  async state(): Promise<State> {
+    const target = { kind: 'postgres', url: service('POSTGRES_URL'), schema: this.#name } as const
+    return (await lookAtState(target, { clock: systemClock })).state
   }
 
   /** The leases of the project's processes. */
   async leases(): Promise<Omit<HeldLease, 'remainingMs'>[]> {
-    const target = { kind: 'postgres', url: service('POSTGRES_URL'), schema: this.#name } as const
-    const { state } = await lookAtState(target, { clock: systemClock })
+    const state = await this.state()
     try {
       return (await state.leases.list()).map(({ name, holder, epoch }) => ({ name, holder, epoch }))
     } finally {
