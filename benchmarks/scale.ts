@@ -16,7 +16,7 @@ const WARMING = 100_000
 /**
  * The same records through the embedded log and through Kafka, each until all are committed; then through a cluster: what one and two
  * `ingest` processes take, what one, two and four `process` workers gate of one topic, and what they make of it by a TypeScript
- * function with some 30 µs of work a row. Workers have a thread for lanes and one for functions each, and are warm: what is measured
+ * function with some 15 µs of work a row. Workers have a thread for lanes and one for functions each, and are warm: what is measured
  * begins when all have their partitions and have done their work before. Processors are shared with broker, database and client, so
  * what counts of several processes is the processor time per record.
  */
@@ -35,15 +35,14 @@ export async function run({ events = 1_000_000, plot, say }: BenchOptions): Prom
     const kafka = await ingestAll(home, 'kafka', ['--target', 'kafka'])
     say(`kafka: ${Math.round(kafka)} events/s`)
     const several = async (what: string, counts: readonly number[], once: (count: number) => Promise<Measured>) => {
-      const medians: Measured[] = []
-      for (const processes of counts) {
-        const runs: Measured[] = []
-        for (let i = 0; i < RUNS; i++) runs.push(await once(processes))
-        const median = medianOf(runs)
+      const runs: Measured[] = []
+      // In turns, so that what else the machine does meanwhile falls on all alike.
+      for (let i = 0; i < RUNS; i++) for (const processes of counts) runs.push(await once(processes))
+      return counts.map((processes) => {
+        const median = medianOf(runs.filter((each) => each.processes === processes))
         say(`${what}, ${processes}: ${median.events_per_second} events/s, ${median.cpu_us_per_event} µs an event`)
-        medians.push(median)
-      }
-      return medians
+        return median
+      })
     }
     const ingest = await several('ingest', [1, 2], (processes) => ingestBy(home, processes))
     const gate = await several('gate', [1, 2, 4], (processes) => workBy(home, processes, 'clicks'))
@@ -108,7 +107,7 @@ interface Home {
   readonly events: number
 }
 
-/** A function with the work of parsing and hashing: some 30 µs a row. */
+/** A function with the work of parsing and hashing: some 15 µs a row, beside what it takes to bring the row to it and back. */
 const FUNCTION = `
 import { createHash } from 'node:crypto'
 export const parsed = clicks.map('parsed', {
@@ -116,7 +115,7 @@ export const parsed = clicks.map('parsed', {
   map: ({ event_id, user_id, page, price }) => {
     const { pathname } = new URL(page, 'https://shop.example.org')
     let visitor = user_id
-    for (let i = 0; i < 8; i++) visitor = createHash('sha256').update(visitor).update(event_id).digest('hex')
+    for (let i = 0; i < 20; i++) visitor = createHash('sha256').update(visitor).update(event_id).digest('hex')
     return { event_id, section: pathname.split('/')[1] ?? '', visitor, price }
   },
 })
@@ -196,7 +195,7 @@ async function ingestBy(home: Home, processes: number): Promise<Measured> {
   }
 }
 
-/** What so many workers need until a dataset of a project holds all that came; those of `parsed` gate it and call its function. */
+/** What so many workers need for what waits in a topic until a dataset of it is complete; those of `parsed` gate it and call its function. */
 async function workBy(home: Home, processes: number, dataset: 'clicks' | 'parsed'): Promise<Measured> {
   const name = nameOf(dataset, processes)
   const project = await projectIn(home, name, PARTITIONS, dataset === 'parsed' ? FUNCTION : '')
@@ -207,9 +206,12 @@ async function workBy(home: Home, processes: number, dataset: 'clicks' | 'parsed
     await shared(home, name, processes)
     await post(front, home.warming)
     await settled(front, WARMING, dataset)
+    // What they find then is the backlog: how fast a client or the broker is says nothing of them.
+    for (const server of servers) server.process.kill('SIGSTOP')
+    await post(front, home.file)
     const begun = performance.now()
     const cpu = await cpuSeconds(servers)
-    await post(front, home.file)
+    for (const server of servers) server.process.kill('SIGCONT')
     await settled(front, WARMING + home.events, dataset)
     return measured(processes, home.events, begun, (await cpuSeconds(servers)) - cpu)
   } finally {
