@@ -183,3 +183,7 @@ export function sleep(ms: number): Promise<void> {
 export function round(value: number, digits = 3): number {
   return Number(value.toFixed(digits))
 }
+
+export function geometricMean(values: readonly number[]): number {
+  return round(Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length))
+}

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { MillraceError } from '../src/base/errors.ts'
 import { loadProject } from '../src/cli/load-project.ts'
 import type { Dataset } from '../src/project/dataset.ts'
-import { inTemporary, round } from './harness.ts'
+import { geometricMean, inTemporary, round } from './harness.ts'
 import { BATCH, PROJECT, SEED, numberOf, streamsOf, throughServer } from './nexmark.ts'
 import { type Written, writeNexmark } from './nexmark/files.ts'
 import type { StreamName } from './nexmark/generator.ts'
@@ -112,10 +112,6 @@ const COLUMNS: readonly (readonly [heading: string, width: number, key: keyof Me
   ['Spark µs', 10, 'spark_cpu_us'],
   ['factor', 8, 'cpu_factor'],
 ]
-
-function geometricMean(values: readonly number[]): number {
-  return round(Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length), 2)
-}
 
 interface Bench {
   readonly directory: string

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { Lake } from '../../src/lake/lake.ts'
 import { LAYERS, relationOf } from '../../src/runtime/warehouse.ts'
 import { difference, digest } from './difference.ts'
+import type { StreamName } from './generator.ts'
 import { ORACLE, views } from './oracle.ts'
 
 const RUNS = 3
@@ -11,11 +12,17 @@ const ENOUGH_MS = 3_000
 /** Of two relations, what of each is compared. */
 export type Narrowing = (both: { found: string; expected: string }) => { found: string; expected: string }
 
+interface Timed {
+  readonly seconds: number
+  readonly cpuSeconds: number
+}
+
 /** The reference: DuckDB on two threads over the files that are posted. */
 export class Reference {
   readonly #instance: DuckDBInstance
   readonly #connection: DuckDBConnection
   readonly #result: string
+  readonly #stored = new Map<StreamName, number>()
 
   private constructor(instance: DuckDBInstance, connection: DuckDBConnection, result: string) {
     this.#instance = instance
@@ -35,13 +42,28 @@ export class Reference {
    * One bulk statement that writes a query's result as Parquet: seconds by the clock, the median of three runs (fewer when
    * they are long), and of processors.
    */
-  async run(query: string): Promise<{ seconds: number; cpuSeconds: number }> {
-    const runs: { seconds: number; cpuSeconds: number }[] = []
+  run(query: string): Promise<Timed> {
+    return this.#time(ORACLE[query]!)
+  }
+
+  /** Seconds in which streams are stored whole, as Parquet: what the bulk statements leave out. */
+  async store(streams: readonly StreamName[]): Promise<number> {
+    let seconds = 0
+    for (const stream of streams) {
+      const stored = this.#stored.get(stream) ?? (await this.#time(`FROM ${stream}`)).seconds
+      this.#stored.set(stream, stored)
+      seconds += stored
+    }
+    return seconds
+  }
+
+  async #time(sql: string): Promise<Timed> {
+    const runs: Timed[] = []
     const begun = performance.now()
     while (runs.length < RUNS && (runs.length === 0 || performance.now() - begun < ENOUGH_MS)) {
       const cpu = process.cpuUsage()
       const start = performance.now()
-      await this.#connection.run(`COPY (${ORACLE[query]!}) TO '${this.#result}' (FORMAT parquet, COMPRESSION zstd)`)
+      await this.#connection.run(`COPY (${sql}) TO '${this.#result}' (FORMAT parquet, COMPRESSION zstd)`)
       const seconds = (performance.now() - start) / 1_000
       const { user, system } = process.cpuUsage(cpu)
       runs.push({ seconds, cpuSeconds: (user + system) / 1e6 })
