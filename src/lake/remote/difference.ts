@@ -75,13 +75,20 @@ const NOTHING = {
 
 /**
  * Whether what leads from `base` to `next` has been done in what is there now: its snapshots are there, or, where it has none, its
- * refs, columns and properties are.
+ * refs, columns and properties are. Undefined when that cannot be told: the snapshot with its number, its own or another's, has
+ * been expired since.
  */
-export function isDone(base: TableMetadata, next: TableMetadata, found: TableMetadata): boolean {
+export function isDone(base: TableMetadata, next: TableMetadata, found: TableMetadata): boolean | undefined {
   if (found['table-uuid'] !== next['table-uuid']) return false
   const { added, removed } = changedIds(base, next)
   const there = new Map(found.snapshots?.map((snapshot) => [snapshot['snapshot-id'], snapshot]))
-  if (added.length > 0) return added.every((snapshot) => sameSnapshot(snapshot, there.get(snapshot['snapshot-id'])))
+  if (added.length > 0) {
+    if (added.every((snapshot) => sameSnapshot(snapshot, there.get(snapshot['snapshot-id'])))) return true
+    const numbers = added.map((snapshot) => snapshot['sequence-number'])
+    if (numbers.some((number) => number > found['last-sequence-number'])) return false
+    const taken = new Set(found.snapshots?.map((snapshot) => snapshot['sequence-number']))
+    return numbers.some((number) => taken.has(number)) ? false : undefined
+  }
   if (removed.some((id) => there.has(id))) return false
   for (const ref of changedRefs(base, next)) {
     const id = refId(next, ref)

@@ -110,7 +110,9 @@ export class RemotePointer implements Pointer {
           attempt.isUnclear ? this.#unknown(failure) : client.error(failure, `a commit to ${nameOf(id)}`)
         if (failure.outcome !== 'refused') {
           const found = await this.#lookAfter(attempt.isUnclear)
-          if (found !== undefined && isDone(base, next, found)) return this.#view
+          const done = found !== undefined && isDone(base, next, found)
+          if (done === true) return this.#view
+          if (done === undefined && attempt.isUnclear) throw this.#unknown(failure)
           // What is required is not so, and will not be when an earlier try of this comes to be looked at. Some refuse a commit
           // that was overtaken for what it says: a sequence number that is taken, say.
           if (failure.outcome === 'final' && (failure.status === 409 || found !== base)) return undefined

@@ -38,8 +38,9 @@ test('records are there once and in order though connections break again and aga
     return records
   })()
   let n = 0
+  let cuts = 0
   const sender = async () => {
-    for (let i = 0; i < 60; i++) {
+    for (let i = 0; i < 60 || cuts <= 10; i++) {
       const records = Array.from({ length: 1 + ((i * 37) % 300) }, () => `{"n":${n++}}`)
       const { from } = await partition.append({
         lines: Buffer.from(records.map((record) => `${record}\n`).join('')),
@@ -48,7 +49,6 @@ test('records are there once and in order though connections break again and aga
       ledger.set(from, records)
     }
   }
-  let cuts = 0
   const cutting = setInterval(() => {
     for (const socket of connections()) {
       socket.destroy()
@@ -59,7 +59,6 @@ test('records are there once and in order though connections break again and aga
   clearInterval(cutting)
   done = true
   const records = await read
-  expect(cuts).toBeGreaterThan(10)
   expect(records).toHaveLength(n)
   expect(new Set(records).size).toBe(n)
   for (const [from, sent] of ledger) expect(records.slice(from, from + sent.length)).toEqual(sent)
