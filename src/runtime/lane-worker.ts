@@ -117,19 +117,20 @@ class LaneWorker {
       const next = this.#waiting.find(({ trial, prepared }) => !trial && !prepared)
       if (!next?.job.ahead) return
       this.#ahead++
-      const begun = <T>(work: Promise<T>) => {
-        // Told in its turn.
-        work.catch(() => undefined)
-        return work.finally(() => {
-          this.#ahead--
-          if (this.#turn !== 'none') this.#goAhead()
-        })
-      }
       // The keys of the batch before are not known yet; without keys nothing but its event time matters.
-      if (next.job.unique || next.job.newestBefore !== undefined) next.prepared = begun(this.#prepare(next.job))
-      else next.trial = begun(this.#try(next.job))
-      next.prepared?.catch(() => undefined)
+      if (next.job.unique || next.job.newestBefore !== undefined) next.prepared = this.#begun(this.#prepare(next.job))
+      else next.trial = this.#begun(this.#try(next.job))
     }
+  }
+
+  #begun<T>(work: Promise<T>): Promise<T> {
+    const done = work.finally(() => {
+      this.#ahead--
+      if (this.#turn !== 'none') this.#goAhead()
+    })
+    // Told in its turn.
+    done.catch(() => undefined)
+    return done
   }
 
   async #prepare(job: BatchJob): Promise<DuckDBConnection> {
