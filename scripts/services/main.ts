@@ -14,7 +14,7 @@ const USAGE = `npm run services -- COMMAND [kafka spark s3 postgres registry]   
   down     stops them; their data stay
   status   what runs, where, since when; --json for machines
   env      addresses and credentials of those that run, as lines of KEY=VALUE
-  run -- COMMAND …   all up, the command with these variables, then down what was started for it
+  run -- COMMAND …   those named up, or the usual ones; the command with these variables; then down what was started for it
 
 Programs, data and logs are in .services/, or where MILLRACE_SERVICES says.`
 
@@ -49,7 +49,10 @@ function argumentsOf(args: string[]) {
 async function main(): Promise<number> {
   const [command, ...rest] = process.argv.slice(2)
   const home = Home.default()
-  if (command === 'run') return await runWith(home, rest[0] === '--' ? rest.slice(1) : rest)
+  if (command === 'run') {
+    const at = rest.indexOf('--')
+    return await runWith(home, at > 0 ? namesOf(rest.slice(0, at)) : USUAL, at < 0 ? rest : rest.slice(at + 1))
+  }
   const { values, positionals } = argumentsOf(rest)
   const names = namesOf(positionals)
   switch (command) {
@@ -85,18 +88,22 @@ async function main(): Promise<number> {
   }
 }
 
-/** Runs a command beside all services, and takes down those that were started for it, however it ended. */
-async function runWith(home: Home, [command, ...args]: readonly string[]): Promise<number> {
+/** Runs a command beside services, and takes down those that were started for it, however it ended. */
+async function runWith(
+  home: Home,
+  names: readonly ServiceName[],
+  [command, ...args]: readonly string[],
+): Promise<number> {
   if (command === undefined) throw usage('What is to be run?')
-  const before = USUAL.filter((name) => isUp(home, name))
+  const before = names.filter((name) => isUp(home, name))
   // While they start, and while they stop, a signal is waited with: nothing half started stays behind.
   let asked: NodeJS.Signals | undefined
   let forward = (signal: NodeJS.Signals): void => void (asked = signal)
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => forward(signal))
   try {
-    await up(home, USUAL, say)
+    await up(home, names, say)
     if (asked !== undefined) return 128 + constants.signals[asked]
-    const child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, ...environment(home, USUAL) } })
+    const child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, ...environment(home, names) } })
     // A terminal sends SIGINT to the command too.
     forward = (signal) => void (signal !== 'SIGINT' && child.kill(signal))
     return await new Promise<number>((done, fail) => {
@@ -107,7 +114,7 @@ async function runWith(home: Home, [command, ...args]: readonly string[]): Promi
     forward = () => {}
     await down(
       home,
-      USUAL.filter((name) => !before.includes(name)),
+      names.filter((name) => !before.includes(name)),
       say,
     )
   }
