@@ -37,6 +37,8 @@ class LaneWorker {
   readonly #memories = new Map<string, LaneMemory>()
   /** Whether a lane's last batch had rows of several lake partitions. */
   readonly #spread = new Map<string, boolean>()
+  /** Lanes whose last batch had records refused for their time: a trial of the next would hardly stand. */
+  readonly #mistimed = new Set<string>()
   readonly #turns = new SerialQueue()
   /** Batches not yet answered. */
   readonly #open = new Set<Promise<unknown>>()
@@ -118,7 +120,9 @@ class LaneWorker {
       if (!next?.job.ahead) return
       this.#ahead++
       // The keys of the batch before are not known yet; without keys nothing but its event time matters.
-      if (next.job.unique || next.job.newestBefore !== undefined) next.prepared = this.#begun(this.#prepare(next.job))
+      const { lane, unique, newestBefore } = next.job
+      if (unique || newestBefore !== undefined || this.#mistimed.has(lane))
+        next.prepared = this.#begun(this.#prepare(next.job))
       else next.trial = this.#begun(this.#try(next.job))
     }
   }
@@ -232,6 +236,8 @@ class LaneWorker {
     if (!job.exact && !verdict.isComplete(job.segment.to)) throw misread(job)
     verdict.end(job.segment.to)
     const { accepted, duplicates, skipped, bad, refusals } = verdict
+    if (refusals.size > 0) this.#mistimed.add(job.lane)
+    else this.#mistimed.delete(job.lane)
     return { files, accepted, duplicates, skipped, bad, refusals, newestMs: memory.newestMs }
   }
 
