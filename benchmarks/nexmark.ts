@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { loadProject } from '../src/cli/load-project.ts'
 import type { Dataset } from '../src/project/dataset.ts'
-import { inputsOf } from '../src/project/project.ts'
+import { type Project, inputsOf } from '../src/project/project.ts'
 import { geometricMean, inTemporary, round, runProgram, sleep, startServer, statuses } from './harness.ts'
 import { type Written, writeNexmark } from './nexmark/files.ts'
 import type { StreamName } from './nexmark/generator.ts'
@@ -41,15 +41,13 @@ interface Measured {
 export async function run({ events = 1_000_000, queries, say }: BenchOptions): Promise<Record<string, unknown>> {
   return inTemporary(async (directory) => {
     const project = await loadProject(PROJECT)
-    const all = project.order.filter(({ kind, name }) => kind === 'table' && /^q\d+$/.test(name))
-    const chosen = queries === undefined ? all : queries.map((name) => project.dataset(name))
     say(`generating ${events} events`)
     const files = writeNexmark(directory, events, { seed: SEED })
     const reference = await Reference.over(directory)
     say(COLUMNS.map(([heading, width]) => heading.padStart(width)).join(''))
     const results: Measured[] = []
     try {
-      for (const dataset of chosen.toSorted((a, b) => numberOf(a) - numberOf(b))) {
+      for (const dataset of queriesOf(project, queries)) {
         const result = await measure(dataset, files, reference, join(directory, 'data'))
         results.push(result)
         say(COLUMNS.map(([, width, key]) => String(result[key]).padStart(width)).join(''))
@@ -85,8 +83,11 @@ const COLUMNS: readonly (readonly [heading: string, width: number, key: keyof Me
   ['rows', 10, 'rows'],
 ]
 
-export function numberOf({ name }: Dataset): number {
-  return Number(name.slice(1))
+/** The tables of the queries named, or of all, by number. */
+export function queriesOf(project: Project, names: readonly string[] | undefined): Dataset[] {
+  const all = project.order.filter(({ kind, name }) => kind === 'table' && /^q\d+$/.test(name))
+  const chosen = names === undefined ? all : names.map((name) => project.dataset(name))
+  return chosen.toSorted((a, b) => Number(a.name.slice(1)) - Number(b.name.slice(1)))
 }
 
 /** The streams that a dataset rests on. */

@@ -4,7 +4,7 @@ import { MillraceError } from '../src/base/errors.ts'
 import { loadProject } from '../src/cli/load-project.ts'
 import type { Dataset } from '../src/project/dataset.ts'
 import { geometricMean, inTemporary, round } from './harness.ts'
-import { BATCH, PROJECT, SEED, numberOf, streamsOf, throughServer } from './nexmark.ts'
+import { BATCH, PROJECT, SEED, queriesOf, streamsOf, throughServer } from './nexmark.ts'
 import { type Written, writeNexmark } from './nexmark/files.ts'
 import type { StreamName } from './nexmark/generator.ts'
 import { type Narrowing, Reference } from './nexmark/reference.ts'
@@ -65,8 +65,6 @@ export async function run({ events = 1_000_000, queries, say }: BenchOptions): P
   const python = await pythonWithSpark()
   return inTemporary(async (directory) => {
     const project = await loadProject(PROJECT)
-    const all = project.order.filter(({ kind, name }) => kind === 'table' && /^q\d+$/.test(name))
-    const chosen = queries === undefined ? all : queries.map((name) => project.dataset(name))
     say(`generating ${events} events`)
     const files = writeNexmark(directory, events, { seed: SEED })
     const few = join(directory, 'few')
@@ -79,7 +77,7 @@ export async function run({ events = 1_000_000, queries, say }: BenchOptions): P
     const results: Measured[] = []
     try {
       say(COLUMNS.map(([heading, width]) => heading.padStart(width)).join(''))
-      for (const dataset of chosen.toSorted((a, b) => numberOf(a) - numberOf(b))) {
+      for (const dataset of queriesOf(project, queries)) {
         const result = await measure(dataset, bench, warmUp)
         results.push(result)
         say(COLUMNS.map(([, width, key]) => String(result[key] ?? '-').padStart(width)).join(''))

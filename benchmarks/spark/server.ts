@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
+import { freePort } from '../../scripts/services/free-ports.ts'
 import { MillraceError } from '../../src/base/errors.ts'
 import { LOGGING } from '../../scripts/services/java.ts'
 import { MODULES } from '../../scripts/services/spark.ts'
@@ -97,13 +97,4 @@ export class SparkServer {
     running.kill('SIGKILL')
     await once(running, 'exit')
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -27,7 +27,8 @@ const STYLES: Readonly<Record<string, Style>> = { succeeded: 'green', failed: 'r
 
 /** Runs as a table, with the reasons of those that failed below it. */
 export function runsTable(runs: readonly RunStatus[], out: Output): string {
-  if (runs.length === 0) return 'Nothing has run that is known of here.'
+  if (runs.length === 0)
+    return 'No run is known here: a server remembers its own, and a target with a state keeps those of a month.'
   const table = textTable(
     [
       { title: 'began' },

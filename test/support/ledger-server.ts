@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'vitest'
+import { freePort } from '../../scripts/services/free-ports.ts'
 import { type Json, Running, folder, project, until } from '../cli/support.ts'
 import { LedgerLake } from './ledger-lake.ts'
 import { ROW_TEXT, STREAMS } from './ledger-project.ts'
@@ -243,15 +243,6 @@ export const datasets = ledgerProject({ strict: process.env.STRICT === '1' })
 
 function digestOf(sorted: readonly string[]): unknown {
   return [sorted.length, createHash('md5').update(sorted.join('\n')).digest('hex')]
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number }
-      server.close(() => resolve(port))
-    })
-  })
 }
 
 /** Records that are acknowledged before the last comparison. */

@@ -1,9 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { globSync, mkdirSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
+import { freePort } from '../../../scripts/services/free-ports.ts'
 import { copyJars, installOnce, locked } from '../../../scripts/services/packages.ts'
 import { s3Config } from '../../lake/support/home.ts'
 
@@ -79,14 +78,6 @@ async function answers(uri: string): Promise<boolean> {
   } catch {
     return false
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
 }
 
 async function ended(child: ChildProcess): Promise<void> {

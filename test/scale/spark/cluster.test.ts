@@ -1,6 +1,6 @@
 // A cluster whose lake is on S3 and whose tables are computed by Spark, through a catalog that asks for a token.
-import { createServer } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
+import { freePort } from '../../../scripts/services/free-ports.ts'
 import { type Json, Running, folder, lines, millrace, project, until } from '../../cli/support.ts'
 import { s3Config, s3Home } from '../../lake/support/home.ts'
 import { bucket } from '../s3/bucket.ts'
@@ -9,14 +9,6 @@ import { service } from '../support/services.ts'
 const name = await bucket()
 const home = await s3Home(name)
 const TOKEN = 'a-token-that-nobody-may-read'
-
-const freePort = () =>
-  new Promise<number>((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number }
-      server.close(() => resolve(port))
-    })
-  })
 
 test('Spark computes through a protected catalog, and verify compares both engines beside the running process', async () => {
   const prefix = (await home.newRoot()).slice(`s3://${name}/`.length)

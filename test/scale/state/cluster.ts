@@ -2,11 +2,10 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, globSync } from 'node:fs'
 import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { freePort } from '../../../scripts/services/free-ports.ts'
 
 const run = promisify(execFile)
 /** The server refuses to run as root. */
@@ -90,12 +89,4 @@ async function programPath(program: string): Promise<string> {
   const [newest] = globSync(`/usr/lib/postgresql/*/bin/${program}`).toSorted().toReversed()
   if (newest !== undefined && existsSync(newest)) return newest
   return (await run('which', [program])).stdout.trim()
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
 }
