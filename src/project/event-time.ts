@@ -21,6 +21,7 @@ export function timeColumn(dataset: Dataset): string | undefined {
   if (dataset.kind === 'stream') return dataset.time
   const { materialization } = dataset
   if (materialization.kind === 'interval') return materialization.unit
+  if (materialization.kind === 'function') return materialization.time
   return materialization.kind === 'window' || materialization.kind === 'session' ? WINDOW_START : undefined
 }
 
@@ -66,9 +67,16 @@ function intervalField(unit: string): Field {
   }
 }
 
+/** The stream whose event time a dataset goes by: itself, or that of the records which functions make its rows of. Undefined without one. */
+export function timedStream(dataset: Dataset): Stream | undefined {
+  if (timeColumn(dataset) === undefined) return undefined
+  if (dataset.kind === 'stream') return dataset
+  return dataset.materialization.kind === 'function' ? timedStream(dataset.transform!.input!) : undefined
+}
+
 /**
  * The event time of a stream; undefined when it has none. A record is too late when no window of `readers`, the datasets
- * that read the stream, would take it up: each has to declare `acceptLate`, and the longest counts.
+ * that read what goes by the stream's time, would take it up: each has to declare `acceptLate`, and the longest counts.
  */
 export function eventTimeOf(stream: Stream, readers: readonly Dataset[]): EventTime | undefined {
   if (stream.time === undefined) return undefined

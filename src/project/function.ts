@@ -1,5 +1,6 @@
 import { DECLARED } from './dataset.ts'
 import { type Columns, type Field, type RowOf, fieldsOf } from './columns.ts'
+import { timeColumn } from './event-time.ts'
 import { callerPlace } from './place.ts'
 import { sql } from './sql.ts'
 import type { PartitionBy, Stream } from './stream.ts'
@@ -23,8 +24,19 @@ interface ByBatch {
   batch: number
 }
 
+interface MadeColumns<C extends Columns> {
+  columns: C
+  /**
+   * Column that holds the event time, a timestamp or a date, where the rows taken have one: windows can read the table then. Its
+   * watermark is that of the stream that the rows come from.
+   */
+  time?: Extract<keyof C, string>
+}
+
 export type MapOptions<Row, C extends Columns> = CallOptions &
-  ResultOptions & { columns: C } & (
+  ResultOptions &
+  MadeColumns<C> &
+  (
     | (ByRow & { map: (row: Row, context: FunctionContext) => ResultOf<C> | Promise<ResultOf<C>> })
     | (ByBatch & {
         map: (
@@ -35,8 +47,8 @@ export type MapOptions<Row, C extends Columns> = CallOptions &
   )
 
 export type FlatMapOptions<Row, C extends Columns> = CallOptions &
-  ResultOptions & {
-    columns: C
+  ResultOptions &
+  MadeColumns<C> & {
     /** Most rows that one row may give; with more it goes to quarantine. Default 10,000. */
     emit?: number
   } & (
@@ -66,7 +78,7 @@ export interface Transforms<C extends Columns> {
   map<const Out extends Columns>(name: string, options: MapOptions<RowOf<C>, Out>): FunctionTable<Out>
   /** Any number of rows for each row. */
   flatMap<const Out extends Columns>(name: string, options: FlatMapOptions<RowOf<C>, Out>): FunctionTable<Out>
-  /** The rows for which the function returns true. */
+  /** The rows for which the function returns true. They keep their event time. */
   filter(name: string, options: FilterOptions<RowOf<C>>): FunctionTable<C>
 }
 
@@ -97,10 +109,12 @@ function functionTable<Out extends Columns>(
   input: Stream | FunctionTable,
   call: 'map' | 'flatMap' | 'filter',
   name: string,
-  options: ResultOptions,
+  options: ResultOptions & { time?: string },
   fields: readonly Field[],
 ): FunctionTable<Out> {
-  const known = { map: ['columns', 'batch'], flatMap: ['columns', 'batch', 'emit'], filter: ['batch'] }
+  const made = ['columns', 'time', 'batch']
+  const known = { map: made, flatMap: [...made, 'emit'], filter: ['batch'] }
+  const time = call === 'filter' ? timeColumn(input) : options.time
   const transform = transformOf(call, input, [call], options, known[call])
   const before = input.kind === 'table' ? spanOf(input.materialization) : undefined
   const span = call === 'flatMap' ? (before ?? 1) * transform.emit : before
@@ -108,7 +122,7 @@ function functionTable<Out extends Columns>(
     [DECLARED]: true,
     kind: 'table',
     name,
-    materialization: { kind: 'function', call, code: codeOf(transform), span },
+    materialization: { kind: 'function', call, code: codeOf(transform), span, time },
     sql: sql`select * from ${input}`,
     fields,
     transform,

@@ -4,7 +4,9 @@ import type { Config } from './config.ts'
 import { type Dataset, type Declaration, isDataset } from './dataset.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Handler } from './handler.ts'
+import { type EventTime, eventTimeOf, timedStream } from './event-time.ts'
 import { checkInputsOf, inputsOf } from './inputs.ts'
+import type { Stream } from './stream.ts'
 import { checkDeclarations } from './rules.ts'
 
 export { checkInputsOf, inputsOf, refusesRows } from './inputs.ts'
@@ -48,6 +50,19 @@ export class Project {
   /** Datasets that read a dataset directly. */
   readers(name: string): Dataset[] {
     return this.order.filter((dataset) => inputsOf(dataset).some((input) => input.name === name))
+  }
+
+  /** The datasets that go by the event time of a stream: itself, and what functions make of it. */
+  timedBy(stream: Stream): Dataset[] {
+    return this.order.filter((dataset) => timedStream(dataset) === stream)
+  }
+
+  /** The event time of a stream; undefined when it has none. */
+  eventTime(stream: Stream): EventTime | undefined {
+    return eventTimeOf(
+      stream,
+      this.timedBy(stream).flatMap(({ name }) => this.readers(name)),
+    )
   }
 }
 

@@ -14,7 +14,7 @@ import { type PartitionBy, STREAM_OPTIONS, type Stream } from './stream.ts'
 import type { SqlTemplate } from './sql.ts'
 import { TABLE_OPTIONS, type Table } from './table.ts'
 import { checkTransform } from './transform-rules.ts'
-import { checkWindow } from './window-rules.ts'
+import { checkTime, checkWindow } from './window-rules.ts'
 
 /** Column names that Millrace adds to streams itself. */
 export const RESERVED_COLUMNS = ['_partition', '_offset', '_extra'] as const
@@ -129,24 +129,7 @@ function checkStream(stream: Stream, local: Reporter): void {
   checkOptions(stream, local)
   checkFields(stream.fields, local)
   const { fields } = stream
-  if (stream.time !== undefined && local.column(stream.time, fields, 'time')) {
-    const field = fields.find((f) => f.name === stream.time)!
-    if (field.type.kind !== 'timestamp' && field.type.kind !== 'date') {
-      local.report(
-        'bad-time',
-        `time column '${stream.time}' is ${field.type.kind}.`,
-        'Declare it as t.timestamp() or t.date().',
-        stream.time,
-      )
-    }
-    if (field.nullable)
-      local.report(
-        'bad-time',
-        `time column '${stream.time}' is nullable.`,
-        'Remove .nullable(): a row without a time goes to quarantine.',
-        stream.time,
-      )
-  }
+  if (stream.time !== undefined) checkTime(stream.time, fields, local)
   for (const name of stream.unique?.columns ?? []) local.column(name, fields, 'unique')
   for (const name of stream.key) if (!stream.unique?.columns.includes(name)) local.column(name, fields, 'key')
   if (stream.unique?.horizon !== undefined) {

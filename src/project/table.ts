@@ -83,12 +83,16 @@ export type Materialization =
       readonly version: string | undefined
       readonly deleted: string | undefined
     }
-  /** `span`: rows that one record may have given, where a flatMap is among the functions; `_index` is below it. */
+  /**
+   * `span`: rows that one record may have given, where a flatMap is among the functions; `_index` is below it. `time`: column
+   * of the event time.
+   */
   | {
       readonly kind: 'function'
       readonly call: 'map' | 'flatMap' | 'filter'
       readonly code: string
       readonly span: number | undefined
+      readonly time: string | undefined
     }
   | { readonly kind: 'mapReduce'; readonly code: string }
 

@@ -1,8 +1,10 @@
 import { parseDuration } from '../base/duration.ts'
 import { didYouMean } from '../base/suggest.ts'
 import type { Local } from './check-rules.ts'
+import { timeColumn } from './event-time.ts'
 import type { Table } from './table.ts'
 import type { CallOptions, Transform } from './transform.ts'
+import { checkTime } from './window-rules.ts'
 
 const BATCH_MAX = 100_000
 const EMIT_MAX = 10_000_000
@@ -20,7 +22,8 @@ export function checkTransform(table: Table, transform: Transform, local: Local)
         `${call} '${table.name}': ${name} is ${value === undefined ? 'missing' : `a ${typeof value}, not a function`}.`,
         `Write it beside the other options: ${EXAMPLES[name]}.`,
       )
-  const known = ['timeout', 'concurrency', 'retry', 'cache', 'breaker', 'version', 'emit', 'batch', 'columns', call]
+  const shared = ['timeout', 'concurrency', 'retry', 'cache', 'breaker', 'version', 'batch']
+  const known = [...shared, ...(call === 'filter' ? [] : ['emit', 'columns', 'time']), call]
   for (const name of transform.unknown)
     local.report('bad-option', `${call} '${table.name}' has no option '${name}'.`, didYouMean(name, known))
   const whole = wholeNumbers(local)
@@ -29,6 +32,17 @@ export function checkTransform(table: Table, transform: Transform, local: Local)
   if (options.concurrency !== undefined) whole('concurrency', options.concurrency, CONCURRENCY_MAX)
   checkCalls(options, local)
   const { materialization } = table
+  if (materialization.kind === 'function' && materialization.time !== undefined && call !== 'filter') {
+    const { input } = transform
+    checkTime(materialization.time, table.fields!, local)
+    if (timeColumn(input!) === undefined)
+      local.report(
+        'no-time',
+        `${call} '${table.name}' has a time, but ${input!.kind} '${input!.name}' has none: nobody could tell up to when all rows have come.`,
+        `Declare time: 'column' of '${input!.name}', or leave it out here.`,
+        materialization.time,
+      )
+  }
   if (materialization.kind === 'function' && (materialization.span ?? 1) > Number.MAX_SAFE_INTEGER)
     local.report(
       'bad-option',

@@ -1,6 +1,7 @@
 import { parseDuration } from '../base/duration.ts'
 import { didYouMean } from '../base/suggest.ts'
 import type { Local } from './check-rules.ts'
+import type { Field } from './columns.ts'
 import { isWindowed, timeColumn, windowFields } from './event-time.ts'
 import { INTERVAL_UNITS, type Table } from './table.ts'
 
@@ -74,6 +75,21 @@ export function checkWindow(table: Table, local: Local): void {
         "Say how far: { before: '1 minute', after: '1 hour' }.",
       )
   }
+}
+
+/** What is wrong with the column of an event time. */
+export function checkTime(time: string, fields: readonly Field[], local: Local): void {
+  if (!local.column(time, fields, 'time')) return
+  const { type, nullable } = fields.find(({ name }) => name === time)!
+  if (type.kind !== 'timestamp' && type.kind !== 'date')
+    local.report('bad-time', `time column '${time}' is ${type.kind}.`, 'Declare it as t.timestamp() or t.date().', time)
+  if (nullable)
+    local.report(
+      'bad-time',
+      `time column '${time}' is nullable.`,
+      'Remove .nullable(): a row without a time goes to quarantine.',
+      time,
+    )
 }
 
 function isOverlapping({ size, every }: { size: string; every: string }): boolean {

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { asMillraceError } from '../base/errors.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
+import { timedStream } from '../project/event-time.ts'
 import { newestStep, rowsVersion } from './warehouse.ts'
 
 export interface FollowerOptions {
@@ -66,7 +67,7 @@ export class Follower {
       if (!table) return
       const before = table.view
       await table.refresh()
-      const rows = rowsVersion(table, table.snapshot('main'))
+      const rows = versionOf(dataset, table)
       const known = this.#rows.get(dataset.name)
       this.#rows.set(dataset.name, rows)
       if (table.view !== before || known === undefined) {
@@ -89,6 +90,13 @@ export class Follower {
       offsets.map((offset, i) => (before?.[i]?.offset === offset ? before[i] : { offset, movedMs: now })),
     )
   }
+}
+
+/** Other rows are another version; where functions leave rows out, time goes on without any. */
+function versionOf(dataset: Dataset, table: LakeTable): string | null {
+  const rows = rowsVersion(table, table.snapshot('main'))
+  if (dataset.kind === 'stream' || !timedStream(dataset)) return rows
+  return `${rows} at ${String(newestStep(table)?.record.newest)}`
 }
 
 const NO_PARTITIONS: ReadonlySet<number> = new Set()

@@ -5,7 +5,6 @@ import { durationMs } from '../base/duration.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { StreamLog } from '../log/log.ts'
-import { eventTimeOf } from '../project/event-time.ts'
 import type { Dataset } from '../project/dataset.ts'
 import type { Project } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
@@ -103,10 +102,13 @@ export function openStreamRunner(
 ): Promise<StreamRunner> {
   const { project, clock, scheduler } = shop
   const { ingest = {} } = project.config
-  const readers = project.readers(stream.name).filter((reader) => reader.kind === 'table')
+  const timed = project.timedBy(stream).map(({ name }) => ({
+    name,
+    readers: project.readers(name).filter((reader) => reader.kind === 'table'),
+  }))
   return StreamRunner.open({
     stream,
-    eventTime: eventTimeOf(stream, project.readers(stream.name)),
+    eventTime: project.eventTime(stream),
     gate: (sources) => shop.gates.of(stream, sources),
     code: shop.bound.code.get(stream.name)!,
     run: shop.run,
@@ -121,7 +123,8 @@ export function openStreamRunner(
       quietMs: DEFAULTS.quietMs,
       lingerMs: DEFAULTS.lingerMs,
     },
-    isAwaited: (beforeMs, afterMs) => readers.some((reader) => closesBetween(reader, stream.name, beforeMs, afterMs)),
+    isAwaited: (beforeMs, afterMs) =>
+      timed.some(({ name, readers }) => readers.some((reader) => closesBetween(reader, name, beforeMs, afterMs))),
     audited: isAudited(stream),
     onCommit: () => {
       if (hasAudits(stream)) scheduler.due(stream)

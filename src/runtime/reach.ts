@@ -1,5 +1,6 @@
 import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { Dataset } from '../project/dataset.ts'
+import { timedStream } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
 import { hasAudits } from './audits.ts'
@@ -7,6 +8,8 @@ import { type Basis, type Beginning, newestRecord } from './committed.ts'
 
 /** How far the rows of a stream, or of a table that functions make of one, go in each partition of its log. */
 export interface Reach {
+  /** Newest event time of the records below the offsets, per partition, ms; undefined where there is no event time. */
+  readonly newest: readonly (number | null)[] | undefined
   /** Next offset per partition: rows of all records below, that there are any of, are there. */
   readonly offsets: readonly number[]
   /** Which rows those are: another name once rows below the offsets came or went, or the table is another one. */
@@ -36,14 +39,33 @@ export function reachAt(
   const table = lakeTableOf(dataset)
   const record = newestRecord(lineFrom(table, snapshotId))
   if (!record) return undefined
-  const { offsets, inputs, replays = 0 } = record
+  const { offsets, newest, inputs, replays = 0 } = record
   const source = `${table.uuid}/${replays}`
   if (offsets)
-    return { offsets: Array.from({ length: sharedStream(dataset)!.partitions }, (_, i) => offsets[i] ?? 0), source }
+    return {
+      offsets: Array.from({ length: sharedStream(dataset)!.partitions }, (_, i) => offsets[i] ?? 0),
+      newest,
+      source,
+    }
   if (dataset.kind === 'stream') return undefined
   const input = dataset.transform!.input!
   const further = reachAt(input, inputs?.[input.name], lakeTableOf)
   return further && { ...further, source }
+}
+
+/** Of some partitions, those that a snapshot of a dataset has all rows of that its stream has: none where that cannot be told. */
+export function takenOf(
+  dataset: Dataset,
+  snapshot: Snapshot | undefined,
+  partitions: ReadonlySet<number>,
+  lakeTableOf: (dataset: Dataset) => LakeTable,
+): ReadonlySet<number> {
+  const stream = timedStream(dataset)!
+  if (dataset === stream || partitions.size === 0) return partitions
+  const taken = snapshot && reachAt(dataset, String(snapshot.id), lakeTableOf)
+  const last = lakeTableOf(stream).snapshot()
+  const all = last && reachAt(stream, String(last.id), lakeTableOf)
+  return new Set([...partitions].filter((i) => taken && all && taken.offsets[i]! >= all.offsets[i]!))
 }
 
 /** A snapshot of what is published and those before it, newest first; empty where it has expired. */
@@ -61,7 +83,7 @@ export function beginningOf(table: Table, lakeTableOf: (dataset: Dataset) => Lak
   const own = newestRecord(lakeTableOf(table).history().toReversed())
   const told = own && reachAt(input, own.inputs?.[input.name], lakeTableOf)
   return {
-    hasEventTime: false,
+    hasEventTime: timedStream(table) !== undefined,
     starts: told?.offsets ?? Array.from({ length: sharedStream(table)!.partitions }, () => 0),
     basis: own && told ? { code: own.code, source: told.source } : NOBODY,
   }

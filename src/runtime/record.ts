@@ -11,7 +11,10 @@ export interface StepRecord {
   readonly code: string
   /** Streams, and tables of functions that workers share: next offset to read, per log partition. */
   readonly offsets?: readonly number[]
-  /** Streams with an event time: the newest accepted, per log partition, ms since the epoch; null before the first. */
+  /**
+   * Streams with an event time: the newest accepted, per log partition, ms since the epoch; null before the first. What functions
+   * make of them: that of the records taken.
+   */
   readonly newest?: readonly (number | null)[]
   /** What several workers share, and its quarantine: epoch of the lease under which each log partition was last taken; null before the first. */
   readonly epochs?: readonly (number | null)[]

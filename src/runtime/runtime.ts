@@ -6,7 +6,7 @@ import type { Hold } from '../lake/store.ts'
 import type { LakeTable } from '../lake/table.ts'
 import type { RecordBatch } from '../log/log.ts'
 import type { Dataset } from '../project/dataset.ts'
-import { eventTimeOf, timeColumn } from '../project/event-time.ts'
+import { timeColumn, timedStream } from '../project/event-time.ts'
 import type { Handler } from '../project/handler.ts'
 import { type Project, refusesRows } from '../project/project.ts'
 import type { Stream } from '../project/stream.ts'
@@ -30,7 +30,7 @@ import { type Workshop, backlogBytes, openStreamRunner, openTableRunner, openThr
 import { type Ownership, type Parts, embeddedParts } from './parts.ts'
 import { Publications } from './publications.ts'
 import type { AuditResult, Counts } from './record.ts'
-import { sharedStream } from './reach.ts'
+import { sharedStream, takenOf } from './reach.ts'
 import { ALL_ROLES, type Role } from './role.ts'
 import { MemoryRuns, RunHistory } from './run-history.ts'
 import type { RuntimeOptions, Touched } from './runtime-options.ts'
@@ -121,8 +121,8 @@ export class Runtime {
         (dataset, hold) => this.publishedSql(dataset, hold),
       ),
       ...openThreads(project, options.loader, temporary, clock),
-      idlePartitions: (stream) =>
-        this.#isAlone(stream) ? this.streams.get(stream)!.idlePartitions() : this.#follower.idlePartitions(stream),
+      idlePartitions: ({ dataset, snapshot }) =>
+        takenOf(dataset, snapshot, this.idlePartitions(timedStream(dataset)!), (other) => this.lakeTable(other.name)),
     }
     this.#logs = new StreamLogs({
       open: (stream, events) => this.#parts.openLog(stream, events),
@@ -345,7 +345,12 @@ export class Runtime {
   #idleMs(name: string): number {
     const dataset = this.project.dataset(name)
     if (dataset.kind === 'table') return Infinity
-    return eventTimeOf(dataset, this.project.readers(name))?.idleMs ?? Infinity
+    return this.project.eventTime(dataset)?.idleMs ?? Infinity
+  }
+
+  /** Partitions of a stream that have been without records for longer than its `idle`, as far as this process can tell. */
+  idlePartitions({ name }: Stream): ReadonlySet<number> {
+    return this.#isAlone(name) ? this.streams.get(name)!.idlePartitions() : this.#follower.idlePartitions(name)
   }
 
   lakeTable(name: string): LakeTable {

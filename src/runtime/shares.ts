@@ -3,7 +3,9 @@ import { MillraceError, asMillraceError } from '../base/errors.ts'
 import type { DataFile } from '../lake/data-file.ts'
 import { columnBounds } from '../lake/filter.ts'
 import type { LakeTable, Snapshot } from '../lake/table.ts'
+import { asTimestamp } from '../engine/dialect.ts'
 import type { Dataset } from '../project/dataset.ts'
+import { timeColumn } from '../project/event-time.ts'
 import type { Table } from '../project/table.ts'
 import { type Advance, type Basis, type Committed, fencedPartition, isSameBasis } from './committed.ts'
 import type { Engine, EngineStep } from './engine.ts'
@@ -170,11 +172,17 @@ export class Shares {
     const ranges = await this.#due(committed.offsets, input)
     if (ranges.length === 0) return undefined
     const begun = clock.monotonic()
+    let newest: ReadonlyMap<number, number> = new Map()
     const { add, refused, counts } = await this.#take(async (engine) => {
       const files = await filesOf(input, ranges)
-      return `SELECT * FROM ${await engine.relation(input.table, files)} WHERE ${ranges.map(condition).join(' OR ')}`
+      const rows = `${await engine.relation(input.table, files)} WHERE ${ranges.map(condition).join(' OR ')}`
+      newest = await this.#newestOf(engine, input, ranges, rows)
+      return `SELECT * FROM ${rows}`
     })
-    const moves = ranges.map(({ partition, ...range }) => [partition, { ...range, newestMs: undefined }] as const)
+    const moves = ranges.map(({ partition, ...range }) => {
+      const newestMs = Math.max(newest.get(partition) ?? -Infinity, committed.newest[partition] ?? -Infinity)
+      return [partition, { ...range, newestMs: newestMs === -Infinity ? undefined : newestMs }] as const
+    })
     const advance: Advance = { moves: new Map(moves), counts, made: { basis, inputs: this.#read(input) } }
     const snapshot = await this.#commits.commitStep({ advance, add, refused })
     this.#paceBy(ranges, clock.monotonic() - begun)
@@ -191,6 +199,29 @@ export class Shares {
         return { ...all, to: Math.min(all.to, (await firstOf(input, all)) + most) }
       }),
     )
+  }
+
+  /**
+   * Newest event time of the records up to where some ranges end: the input's own where they end as it does, for rows that it has
+   * not (a filter's) have their time too; otherwise that of the rows that are taken.
+   */
+  async #newestOf(
+    engine: EngineStep,
+    { reach }: Input,
+    ranges: readonly Range[],
+    rows: string,
+  ): Promise<ReadonlyMap<number, number>> {
+    const found = new Map<number, number>()
+    if (timeColumn(this.#options.table) === undefined) return found
+    if (ranges.some(({ partition, to }) => to < reach.offsets[partition]!)) {
+      const { dialect } = engine
+      const time = dialect.epochMs(asTimestamp(dialect, dialect.identifier(timeColumn(this.#input)!)))
+      const newest = await engine.rows(`SELECT _partition, max(${time}) AS newest FROM ${rows} GROUP BY _partition`)
+      for (const { _partition, newest: ms } of newest) found.set(Number(_partition), Number(ms))
+    }
+    for (const { partition, to } of ranges)
+      if (to === reach.offsets[partition]!) found.set(partition, reach.newest?.[partition] ?? -Infinity)
+    return found
   }
 
   #paceBy(ranges: readonly Range[], ms: number): void {
@@ -214,6 +245,7 @@ export class Shares {
         counts: came ? addCounts(committed.counts, counts) : counts,
         basis,
         inputs: this.#read(input),
+        newest: this.#timeOf(input, committed),
       },
       add,
       refused: { add: refused, remove: came ? [] : 'all' },
@@ -240,7 +272,7 @@ export class Shares {
   async replayRefused(where: string): Promise<{ readonly snapshot: Snapshot | undefined; readonly fresh: Counts }> {
     const { transform, lakeTable } = this.#options
     this.checkAlone()
-    const { offsets, counts, basis, inputs } = await this.#commits.refresh()
+    const { offsets, counts, newest, basis, inputs } = await this.#commits.refresh()
     const { quarantine } = this
     const write = (sql: string) => this.#options.engine.step((step) => step.write(lakeTable, sql))
     const { add, refused, counts: fresh } = await transform.retake(quarantine, where, { write, directory: undefined })
@@ -248,7 +280,7 @@ export class Shares {
     const gone = await transform.refusedWithout(quarantine, where)
     try {
       const snapshot = await this.#commits.renew({
-        committed: { offsets, basis, inputs, counts: withoutRefused(counts, fresh) },
+        committed: { offsets, newest, basis, inputs, counts: withoutRefused(counts, fresh) },
         add,
         refused: { add: [...gone.add, ...refused], remove: gone.remove },
         isAll: false,
@@ -277,6 +309,10 @@ export class Shares {
     return engine.step(async (step) =>
       transform.take({ query: await query(step), write: (sql) => step.write(lakeTable, sql), directory: undefined }),
     )
+  }
+
+  #timeOf({ reach }: Input, { newest }: Committed): Committed['newest'] {
+    return newest.map((_, i) => reach.newest?.[i] ?? null)
   }
 
   #read({ snapshot }: Input): Readonly<Record<string, string>> {

@@ -1,6 +1,6 @@
 import { checkName } from '../project/check.ts'
 import type { Dataset } from '../project/dataset.ts'
-import { timeColumn } from '../project/event-time.ts'
+import { timeColumn, timedStream } from '../project/event-time.ts'
 import { checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
 import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/status.ts'
 import type { LakeTable } from '../lake/table.ts'
@@ -74,7 +74,8 @@ function datasetStatus(dataset: Dataset, observed: Observed): DatasetStatus {
 
 function watermarkText(dataset: Dataset, record: StepRecord | undefined): string | null {
   if (timeColumn(dataset) === undefined) return null
-  const ms = dataset.kind === 'stream' ? streamWatermark(dataset, record?.newest ?? [], new Set()) : record?.watermark
+  const stream = timedStream(dataset)
+  const ms = stream ? streamWatermark(stream, record?.newest ?? [], new Set()) : record?.watermark
   return ms === undefined ? null : new Date(ms).toISOString()
 }
 

@@ -55,7 +55,7 @@ export interface ShareStep {
 
 /** Rows that functions made of the whole input, or (`isAll` false) of what came into it behind the offsets. */
 export interface Renewal {
-  readonly committed: Pick<Committed, 'offsets' | 'counts' | 'basis' | 'inputs'>
+  readonly committed: Pick<Committed, 'offsets' | 'counts' | 'newest' | 'basis' | 'inputs'>
   readonly add: readonly DataFile[]
   readonly refused: { readonly add: readonly DataFile[]; readonly remove: 'all' | readonly string[] }
   readonly isAll: boolean

@@ -7,7 +7,7 @@ import type { LakeTable, Snapshot } from '../lake/table.ts'
 import type { Field } from '../project/columns.ts'
 import type { Dataset } from '../project/dataset.ts'
 import { checkInputsOf } from '../project/project.ts'
-import { isWindowed, timeColumn } from '../project/event-time.ts'
+import { isWindowed, timeColumn, timedStream } from '../project/event-time.ts'
 import { type Table, queryFor } from '../project/table.ts'
 import { checksFingerprint } from '../quality/audit.ts'
 import { runAudits } from './audits.ts'
@@ -152,7 +152,10 @@ export class TableRunner {
     const forced = range.everything === true || range.fromMs !== undefined || range.toMs !== undefined
     const isSame = newest?.record.code === code && newest.record.checks === checks && !isShared(newest.record)
     const watermark = this.#watermark(pins, newest?.record.watermark)
-    const isPassed = waitsForTime(table) && watermark !== newest?.record.watermark
+    const taken = newestTaken(table, pins)
+    const isPassed =
+      (waitsForTime(table) && watermark !== newest?.record.watermark) ||
+      String(taken ?? []) !== String(newest?.record.newest ?? [])
     if (!forced && newest && isSame && !isPassed && sameInputs(newest.record.inputs, inputs)) return unchanged(newest)
     const main = lakeTable.snapshot('main')
     const base = this.#published()
@@ -164,7 +167,7 @@ export class TableRunner {
         const change = await this.#compute(step, pins, whole ? undefined : { main, record: base }, range, watermark)
         // A backfill of some intervals says nothing of the others: what is due stays due.
         const record = !partial
-          ? { code, inputs, watermark, frontier: change.frontierMs }
+          ? { code, inputs, watermark, frontier: change.frontierMs, ...(taken && { newest: taken }) }
           : {
               code: base?.code ?? PARTIAL,
               inputs: base?.inputs ?? {},
@@ -410,6 +413,13 @@ function isShared({ offsets }: StepRecord): boolean {
 function totalsOf(from: Pick<StepRecord, 'counts' | 'steps'> | undefined): Pick<StepRecord, 'counts' | 'steps'> {
   const { counts, steps } = from ?? {}
   return counts === undefined || steps === undefined ? {} : { counts, steps }
+}
+
+/** The newest event times of the records that a table of functions takes its rows of; undefined for others. */
+function newestTaken(table: Table, pins: Pins): StepRecord['newest'] {
+  const input = table.transform?.input
+  const snapshot = input && timedStream(table) ? pins.get(input.name)!.snapshot : undefined
+  return snapshot && readRecord(snapshot.summary)?.newest
 }
 
 function sameInputs(a: StepRecord['inputs'], b: Record<string, string | null>): boolean {

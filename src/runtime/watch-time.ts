@@ -1,7 +1,7 @@
 import { asMillraceError } from '../base/errors.ts'
+import type { Stream } from '../project/stream.ts'
 import { maintain } from './maintain.ts'
 import type { Runtime } from './runtime.ts'
-import type { StreamRunner } from './stream-runner.ts'
 
 const HOUSEKEEPING_MS = 60_000
 /** Some files are let gather before they are brought together; a rewrite stays short beside the work that matters. */
@@ -47,18 +47,21 @@ async function watchFreshness(runtime: Runtime, signal: AbortSignal): Promise<vo
 
 /** Partitions fall idle without any commit: what waits for their time is due then. */
 async function watchIdle(runtime: Runtime, signal: AbortSignal): Promise<void> {
-  const watched = [...runtime.streams.values()].filter(
-    ({ options }) => (options.eventTime?.idleMs ?? Infinity) < Infinity,
-  )
-  const known = new Map<StreamRunner, number>()
-  const every = Math.min(...watched.map(({ options }) => options.eventTime!.idleMs / 4))
+  const { project } = runtime
+  const idleMs = (stream: Stream) => project.eventTime(stream)?.idleMs ?? Infinity
+  const watched = project.order
+    .filter((dataset) => dataset.kind === 'stream')
+    .filter((stream) => idleMs(stream) < Infinity)
+  const known = new Map<Stream, number>()
+  const every = Math.min(...watched.map(idleMs)) / 4
   while (watched.length > 0) {
     await runtime.options.clock.sleep(Math.max(IDLE_MS.min, Math.min(IDLE_MS.max, every)), signal)
     if (signal.aborted) return
-    for (const runner of watched) {
-      const { size } = runner.idlePartitions()
-      if (size > (known.get(runner) ?? 0)) runtime.scheduler.published(runner.stream)
-      known.set(runner, size)
+    for (const stream of watched) {
+      const { size } = runtime.idlePartitions(stream)
+      if (size > (known.get(stream) ?? 0))
+        for (const dataset of project.timedBy(stream)) runtime.scheduler.published(dataset)
+      known.set(stream, size)
     }
   }
 }

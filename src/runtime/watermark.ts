@@ -1,5 +1,5 @@
 import { durationMs } from '../base/duration.ts'
-import { eventTimeOf, timeColumn } from '../project/event-time.ts'
+import { eventTimeOf, timeColumn, timedStream } from '../project/event-time.ts'
 import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
 import type { Reach } from '../project/window.ts'
@@ -8,8 +8,8 @@ import type { Pin, Pins } from './inputs.ts'
 import { readRecord } from './record.ts'
 import type { SqlTemplate } from '../project/sql.ts'
 
-/** Partitions of a stream that have been without records for longer than its `idle`. */
-export type IdlePartitions = (stream: string) => ReadonlySet<number>
+/** Log partitions that have brought an input nothing for longer than the `idle` of its stream, and bring nothing more of before. */
+export type IdlePartitions = (pin: Pin) => ReadonlySet<number>
 
 /** How far a reach goes, in milliseconds. */
 export function reachMs({ before, after }: Reach): { beforeMs: number; afterMs: number } {
@@ -65,10 +65,12 @@ export function waitsForTime({ materialization }: Table): boolean {
 }
 
 /** The watermark of an input at the snapshot that is read; Infinity when it is idle and never had a record. */
-function watermarkOf({ dataset, snapshot }: Pin, idle: IdlePartitions): number | undefined {
+function watermarkOf(pin: Pin, idle: IdlePartitions): number | undefined {
+  const { dataset, snapshot } = pin
   const record = snapshot && readRecord(snapshot.summary)
-  if (dataset.kind === 'stream') return streamWatermark(dataset, record?.newest ?? [], idle(dataset.name))
-  if (record?.watermark === undefined) return undefined
+  const stream = timedStream(dataset)
+  if (stream) return streamWatermark(stream, record?.newest ?? [], idle(pin))
+  if (dataset.kind === 'stream' || record?.watermark === undefined) return undefined
   return record.frontier ?? frameOf(dataset)?.openAt(record.watermark)
 }
 

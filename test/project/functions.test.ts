@@ -53,6 +53,22 @@ describe('what is wrong with functions is found by plan, with place and remedy',
     ],
     ['a cache of nothing', () => map({ cache: { entries: 0 } }), 'bad-option', /cache.entries is 0/, /whole number/],
     ['a breaker that never rests', () => map({ breaker: { failures: 3 } }), 'bad-duration', /breaker.rest/, /./],
+    ['a time that is no column', () => map({ time: 'at' }), 'unknown-column', /time names column 'at'/, /./],
+    ['a text for a time', () => map({ time: 'id' }), 'bad-time', /time column 'id' is string/, /t.timestamp\(\)/],
+    [
+      'a time that may be missing',
+      () => map({ time: 'at', columns: { at: t.timestamp().nullable() } }),
+      'bad-time',
+      /'at' is nullable/,
+      /Remove .nullable/,
+    ],
+    [
+      'a time where the stream has none',
+      () => map({ time: 'at', columns: { at: t.timestamp() } }),
+      'no-time',
+      /map 'bad' has a time, but stream 'clicks' has none/,
+      /Declare time: 'column' of 'clicks'/,
+    ],
     ['a column that is ours', () => map({ columns: { _offset: t.long() } }), 'reserved-column', /_offset/, /./],
   ])('%s', async (_, declare, code, message, hint) => {
     const problems = await problemsOf([clicks, declare()])

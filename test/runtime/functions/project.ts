@@ -1,6 +1,6 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { mapReduce, sql, stream, t, table } from '../../../src/index.ts'
+import { check, mapReduce, sql, stream, t, table } from '../../../src/index.ts'
 
 /** What tests of functions run: loaded by the tests, and again by the threads. */
 export const clicks = stream('clicks', {
@@ -171,4 +171,44 @@ export const failing = mapReduce('failing', {
     if (key === 2 && [...values].length > 1) throw new RangeError('too much')
     return { key }
   },
+})
+
+export const visits = stream('visits', {
+  columns: { id: t.int(), at: t.timestamp(), page: t.string() },
+  time: 'at',
+  lateness: '20 seconds',
+  unique: ['id'],
+  partitions: 2,
+})
+
+/** The time has another name here. */
+export const seen = visits.map('seen', {
+  columns: { id: t.int(), since: t.timestamp(), page: t.string() },
+  time: 'since',
+  map: ({ id, at, page }) => ({ id, since: at, page: obey(page) }),
+})
+
+export const kept = seen.filter('kept', { filter: ({ page }) => page !== '/none' })
+
+/** Waits while there is a file that the page names. */
+export const served = visits.map('served', {
+  columns: { at: t.timestamp() },
+  time: 'at',
+  breaker: { failures: 1, rest: '1 ms' },
+  map: ({ at, page }) => {
+    if (existsSync(page)) throw new Error('the service is down')
+    return { at }
+  },
+})
+
+/** Twice each, the second an hour earlier; refreshed by one process alone, for its rows are checked as a whole. */
+export const echoes = kept.flatMap('echoes', {
+  columns: { id: t.int(), nth: t.int(), at: t.timestamp() },
+  time: 'at',
+  emit: 2,
+  flatMap: ({ id, since }) => [
+    { id, nth: 1, at: since },
+    { id, nth: 2, at: new Date(Date.parse(since) - 3_600_000).toISOString() },
+  ],
+  checks: [check.unique(['id', 'nth'])],
 })
