@@ -26,6 +26,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'unit',
+          globalSetup: 'test/support/scratch.ts',
           include: ['test/**/*.test.ts'],
           exclude: ['test/soak/**', 'test/interop/**', 'test/scale/**'],
           pool: 'forks',
@@ -37,6 +38,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'soak',
+          globalSetup: 'test/support/scratch.ts',
           include: ['test/soak/**/*.test.ts'],
           pool: 'forks',
           testTimeout: 3_600_000,
@@ -47,6 +49,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'scale',
+          globalSetup: 'test/support/scratch.ts',
           include: ['test/scale/**/*.test.ts'],
           pool: 'forks',
           testTimeout: 300_000,
@@ -58,6 +61,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'interop',
+          globalSetup: 'test/support/scratch.ts',
           include: ['test/interop/**/*.test.ts'],
           pool: 'forks',
           testTimeout: 600_000,

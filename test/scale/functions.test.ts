@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
+import { until } from '../cli/support.ts'
 import { LedgerLake } from '../support/ledger-lake.ts'
 import { Ledger } from '../support/ledger.ts'
 import { Cluster } from './support/cluster.ts'
@@ -93,4 +94,54 @@ test('functions of one table in one, then three processes, killed, frozen past t
   expect(rows).toBeGreaterThan(500)
   expect(await new LedgerLake(cluster.directory).committers('hashed')).toBeGreaterThanOrEqual(3)
   console.log(`${cluster.summary}; ${rows} rows through functions`)
+})
+
+/** Windows over what functions keep of a stream whose partitions may be idle. */
+const VISITS = `
+import { sql, stream, t, table } from 'millrace'
+export const visits = stream('visits', {
+  columns: { at_time: t.timestamp(), n: t.int() },
+  time: 'at_time',
+  lateness: '10 seconds',
+  idle: '2 seconds',
+  key: 'n',
+  partitions: 4,
+})
+export const seen = visits.map('seen', {
+  columns: { since: t.timestamp(), n: t.int() },
+  time: 'since',
+  map: ({ at_time, n }) => ({ since: at_time, n }),
+})
+export const odd = seen.filter('odd', { filter: ({ n }) => n % 2 === 1 })
+export const perMinute = table('per_minute', {
+  window: { size: '1 minute' },
+  sql: sql\`select count(*) as n from \${odd}\`,
+})
+`
+
+test('windows over what functions of several processes made close by the stream’s time, and by its rest', async () => {
+  const running = (cluster = new Cluster(new Ledger(1), { more: VISITS }))
+  await Promise.all([
+    running.start('front', 'ingest,serve'),
+    running.start('planner', 'schedule'),
+    running.start('one', 'process'),
+    running.start('two', 'process'),
+  ])
+  const visit = (seconds: number, n: number) => ({ at_time: new Date(seconds * 1_000).toISOString(), n })
+  const closed = (wanted: readonly number[]) =>
+    until(
+      async () =>
+        (await running.get('front', '/v1/datasets/per_minute/rows?order=window_start')).body.rows as { n: number }[],
+      (rows) => String(rows?.map(({ n }) => n)) === String(wanted),
+    )
+  const batch = (minute: number) => Array.from({ length: 40 }, (_, n) => visit(minute * 60 + n, n))
+  await running.append('front', 'visits', batch(0))
+  // Nobody but the functions ever sees these.
+  const unseen = Array.from({ length: 400 }, (_, i) => visit(75, 2 * i))
+  await running.append('front', 'visits', unseen)
+  await closed([20])
+  await running.append('front', 'visits', batch(1))
+  // One partition goes on, and those that rest let it.
+  await running.append('front', 'visits', [visit(150, 2)])
+  await closed([20, 20])
 })

@@ -98,6 +98,18 @@ ${more}`,
     return { status: answer.status, body: await answer.json() }
   }
 
+  /** Sends rows to a stream that the ledger knows nothing of. */
+  async append(name: string, stream: string, rows: readonly object[]): Promise<void> {
+    const body = rows.map((row) => `${JSON.stringify(row)}\n`).join('')
+    const headers = { 'content-type': 'application/x-ndjson' }
+    const answer = await fetch(`${this.#members.get(name)!.url}/v1/streams/${stream}`, {
+      method: 'POST',
+      headers,
+      body,
+    })
+    expect(answer.status, await answer.text()).toBe(200)
+  }
+
   /** Waits until a process has printed something, from the line on where it last was. */
   async says(name: string, pattern: RegExp): Promise<void> {
     await this.#members.get(name)!.running.says(pattern)
