@@ -15,9 +15,10 @@ import { castColumns } from './cast.ts'
 import { type FilesOf, deltaReadings } from './delta.ts'
 import type { Engine, EngineStep } from './engine.ts'
 import { frameOf } from './frame.ts'
-import { type InputChanges, type Pins, changesSince, isChanged, wholeRelation } from './inputs.ts'
+import { type InputChanges, type Pin, type Pins, changesSince, isChanged, wholeRelation } from './inputs.ts'
 import { mergeByKey } from './key-merge.ts'
 import { type Counts, NO_COUNTS, type StepRecord, readRecord, recordSummary } from './record.ts'
+import { type Reach, reachAt } from './reach.ts'
 import type { Shares } from './shares.ts'
 import type { TransformRunner, Transformed } from './transform-runner.ts'
 import { CANDIDATE, newestStep, rowsVersion } from './warehouse.ts'
@@ -36,6 +37,8 @@ export interface TableRunnerOptions {
   readonly clock: Clock
   /** Where files go, instead of the table's own place: for rows that are only compared. */
   readonly directory?: string
+  /** Only rows of records below these offsets of the log partitions: of what several workers had taken. */
+  readonly below?: readonly number[]
   /** Computes the rows, where functions make them. */
   readonly transform?: TransformRunner
   /** This worker's part of the work, where several may share it. */
@@ -65,6 +68,15 @@ export interface RefreshResult {
   readonly proportional?: boolean
   /** There is more to be done already: a step takes no more than some. */
   readonly more?: boolean
+}
+
+/** Rows to compare with those that are published. */
+export interface Recomputed {
+  readonly files: readonly DataFile[]
+  /** What is published; undefined while nothing is. */
+  readonly snapshot: Snapshot | undefined
+  /** They are of the inputs as the published rows were computed from; otherwise of the inputs as they are. */
+  readonly isAsOf: boolean
 }
 
 /** What a step changes in a table: nothing yet is committed. */
@@ -188,12 +200,42 @@ export class TableRunner {
     return now === undefined ? before : Math.max(now, before ?? -Infinity)
   }
 
-  /** All rows, computed from scratch from what is published now, as files in a directory. Commits nothing. */
-  async recompute(directory: string, engine = this.#options.engine): Promise<readonly DataFile[]> {
-    const apart = new TableRunner({ ...this.#options, directory, engine })
-    const watermark = newestStep(this.#options.lakeTable)?.record.watermark
+  /**
+   * All rows, computed from scratch, as files in a directory: from what the inputs had when what is published was computed, as far
+   * as they still have it, otherwise from what they publish now. Commits nothing.
+   */
+  async recompute(directory: string, engine = this.#options.engine): Promise<Recomputed> {
+    const { lakeTable } = this.#options
+    const snapshot = lakeTable.snapshot('main')
+    const record = this.#published()
+    const read = record && this.#readBy(record)
+    const below = read && record.offsets
+    const { watermark } = record ?? newestStep(lakeTable)?.record ?? {}
+    const apart = new TableRunner({ ...this.#options, directory, engine, ...(below && { below }) })
     const everything = { everything: true } as const
-    return engine.step(async (step) => (await apart.#compute(step, apart.#pin(), undefined, everything, watermark)).add)
+    const { add } = await engine.step((step) =>
+      apart.#compute(step, read ?? apart.#pin(), undefined, everything, watermark),
+    )
+    return { files: add, snapshot, isAsOf: read !== undefined }
+  }
+
+  /** The inputs as a step read them; undefined when that cannot be had any more, or the code is another. */
+  #readBy(record: StepRecord): Pins | undefined {
+    const { table, code, lakeTableOf } = this.#options
+    if (record.code !== code) return undefined
+    const pins = new Map<string, Pin>()
+    for (const dataset of table.sql.datasets) {
+      const lakeTable = lakeTableOf(dataset)
+      const now = lakeTable.snapshot('main')
+      const id = record.inputs?.[dataset.name]
+      // Of several workers' steps none tells how far the others were: offsets do, as long as the rows below are the same.
+      const then = isShared(record)
+        ? isSource(record, reachAt(dataset, now && String(now.id), lakeTableOf)) && (now ?? true)
+        : id === null || (id !== undefined && lakeTable.snapshot(BigInt(id)))
+      if (!then) return undefined
+      pins.set(dataset.name, { dataset, table: lakeTable, snapshot: then === true ? undefined : then })
+    }
+    return pins
   }
 
   #pin(): Pins {
@@ -299,13 +341,20 @@ export class TableRunner {
         ? new Map([...changes].map(([name, { added }]) => [name, added]))
         : undefined
     const { add, ...transformed } = await transform!.run({
-      query: await this.#render(engine, pins, only),
+      query: this.#below(await this.#render(engine, pins, only)),
       whole: only === undefined,
       base: this.#published(),
       write: (sql) => this.#write(engine, sql),
       directory,
     })
     return { add, remove: only ? [] : await this.#live(), transformed }
+  }
+
+  #below(query: string): string {
+    const { below } = this.#options
+    if (!below) return query
+    const reached = below.map((offset, partition) => `(_partition = ${partition} AND _offset < ${offset})`)
+    return `SELECT * FROM (${query}) WHERE ${reached.join(' OR ')}`
   }
 
   /** The record of the step that is published. */
@@ -407,6 +456,11 @@ const PARTIAL = 'partial'
 /** A step of one of several workers: its input says nothing of how far the others were. */
 function isShared({ offsets }: StepRecord): boolean {
   return offsets !== undefined
+}
+
+/** Whether what a step of one of several workers took is what there is: before the first rows anything is. */
+function isSource({ source }: StepRecord, reach: Reach | undefined): boolean {
+  return source === undefined || source === reach?.source
 }
 
 /** What a table made by functions counts from step to step. */

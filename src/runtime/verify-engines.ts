@@ -68,7 +68,7 @@ export async function verifyEngines(
       for (const engine of engines) {
         // Another engine reaches what the lake reaches, and may not see this machine.
         const own = engine.name === 'duckdb' ? directory : place.directory
-        const files = await runner.recompute(own, sample ? sampled(engine) : engine)
+        const { files } = await runner.recompute(own, sample ? sampled(engine) : engine)
         relations.push(await reader.relation(runner.lakeTable, files))
       }
       const names = [engines[0].name, engines[1].name] as const

@@ -26,8 +26,8 @@ export interface Verification {
 const EXAMPLES = 5
 
 /**
- * Recomputes a dataset as one batch, a stream from its raw log and a table from what its inputs publish, and compares
- * with what is published, row by row. Changes nothing.
+ * Recomputes a dataset as one batch, a stream from its raw log and a table from the rows of its inputs that it was computed from,
+ * and compares with what is published, row by row. Changes nothing.
  */
 export async function verify(
   runtime: Runtime,
@@ -87,19 +87,20 @@ async function verifyTable(runtime: Runtime, dataset: Dataset, directory: string
   const [status] = datasetStatuses([dataset], observe(runtime))
   // Another engine reaches what the lake reaches, and may not see this machine.
   const place = runner.engine.name === 'duckdb' ? undefined : await scratchPlace(runtime.warehouse.lake)
-  let compared: Verification
   try {
-    const files = await runner.recompute(place?.directory ?? directory)
-    compared = await holding(runner.lakeTable, async (hold) => {
-      const published = await runtime.publishedSql(dataset.name, hold)
-      const recomputed = await relationOf(runner.lakeTable, files, hold)
-      return compare(runtime, dataset.name, runner.lakeTable.fields, published, recomputed)
+    const { files, snapshot, isAsOf } = await runner.recompute(place?.directory ?? directory)
+    const { lakeTable } = runner
+    const compared = await holding(lakeTable, async (hold) => {
+      const published = await relationOf(lakeTable, snapshot ? await lakeTable.files(snapshot) : [], hold)
+      return compare(runtime, dataset.name, lakeTable.fields, published, await relationOf(lakeTable, files, hold))
     })
+    if (status!.lag === 0) return compared
+    return isAsOf
+      ? { ...compared, note: 'compared with what its inputs were then; `millrace run` brings it up to date' }
+      : { ...compared, note: 'its inputs have changed since it was computed; `millrace run` brings it up to date' }
   } finally {
     await place?.remove()
   }
-  if (compared.equal || status!.lag === 0) return compared
-  return { ...compared, note: 'its inputs have changed since it was computed; `millrace run` brings it up to date' }
 }
 
 async function compare(
