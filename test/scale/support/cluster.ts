@@ -107,7 +107,7 @@ ${more}`,
       headers,
       body,
     })
-    expect(answer.status, await answer.text()).toBe(200)
+    expect(answer.status, await answer.text()).toBe(202)
   }
 
   /** Waits until a process has printed something, from the line on where it last was. */
