@@ -30,7 +30,7 @@ import type { Effects } from './effects.ts'
 import type { Home } from './home.ts'
 import { LeasedOwnership } from './leased-ownership.ts'
 import { type Extent, logExtents } from './log-end.ts'
-import { StatePlaces } from '../runtime/handler-places.ts'
+import { StatePlaces } from '../runtime/changes/handler-places.ts'
 
 /** The parts of a target, to be closed by whoever opened them. */
 export interface OpenParts extends Parts {

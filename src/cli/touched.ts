@@ -1,6 +1,6 @@
 import type { Dataset } from '../project/dataset.ts'
 import { type Project, checkInputsOf, inputsOf } from '../project/project.ts'
-import { sharedStream } from '../runtime/reach.ts'
+import { sharedStream } from '../runtime/functions/reach.ts'
 import type { Touched } from '../runtime/runtime-options.ts'
 import type { InputOf, Verb } from './control.ts'
 

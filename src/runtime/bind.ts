@@ -19,8 +19,8 @@ import type { SqlTemplate } from '../project/sql.ts'
 import type { Materialization, Table } from '../project/table.ts'
 import { ORIGIN_FIELDS, compileGate, streamFields } from '../quality/gate.ts'
 import { readsOutside } from './outside.ts'
-import { numberedSql, sessionsSql } from './session-sql.ts'
-import { sessionInput, sessionQuery } from './sessions.ts'
+import { numberedSql, sessionsSql } from './tables/session-sql.ts'
+import { sessionInput, sessionQuery } from './tables/sessions.ts'
 
 /** A project whose SQL has been bound: every dataset's columns are known. */
 export interface BoundProject {

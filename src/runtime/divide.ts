@@ -3,8 +3,8 @@ import type { Stream } from '../project/stream.ts'
 import type { Table } from '../project/table.ts'
 import type { Duties, Ownership } from './parts.ts'
 import type { Role } from './role.ts'
-import type { StreamRunner } from './stream-runner.ts'
-import type { TableRunner } from './table-runner.ts'
+import type { StreamRunner } from './streams/stream-runner.ts'
+import type { TableRunner } from './tables/table-runner.ts'
 
 /** What processes of a project divide among them, and how this one takes a part up and leaves it. */
 export interface Divided {

@@ -8,7 +8,7 @@ import type { Stream } from '../project/stream.ts'
 import type { State } from '../state/state.ts'
 import type { Disk } from '../storage/disk.ts'
 import type { Engine } from './engine.ts'
-import type { HandlerPlaces } from './handler-places.ts'
+import type { HandlerPlaces } from './changes/handler-places.ts'
 import type { Role } from './role.ts'
 
 /** What a project runs on: what differs between a laptop and a cluster. */

@@ -2,7 +2,7 @@ import { asMillraceError } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
 import { SerialQueue } from '../base/queue.ts'
 import { RUNS_MAX, type Run, type RunBegin, type RunEnd, type RunQuestion, type Runs } from '../state/runs.ts'
-import type { RefreshResult } from './table-runner.ts'
+import type { RefreshResult } from './tables/table-runner.ts'
 
 /** Where it is kept what ran: the state that processes share, or `MemoryRuns`. */
 export type RunStore = Pick<Runs, 'begin' | 'finish' | 'list'>

@@ -4,13 +4,13 @@ import { timeColumn, timedStream } from '../project/event-time.ts'
 import { checkInputsOf, inputsOf, refusesRows } from '../project/project.ts'
 import type { DatasetDetail, DatasetStatus, HandlerStatus } from '../project/status.ts'
 import type { LakeTable } from '../lake/table.ts'
-import { handlerStatus } from './handlers.ts'
+import { handlerStatus } from './changes/handlers.ts'
 import { type AuditResult, NO_COUNTS, type StepRecord, readRecord } from './record.ts'
-import { reachAt } from './reach.ts'
+import { reachAt } from './functions/reach.ts'
 import type { Runtime } from './runtime.ts'
 import type { StepState } from './scheduler.ts'
 import { newestStep, rowsVersion } from './warehouse.ts'
-import { streamWatermark } from './watermark.ts'
+import { streamWatermark } from './tables/watermark.ts'
 
 /** What status needs of a project, running or only looked at. */
 export interface Observed {

@@ -71,7 +71,7 @@ test('clock, chance, timers and environment are touched at the edge only', () =>
 test('the domain sees neither the engine nor the web server', () => {
   const allowed: Readonly<Record<string, RegExp>> = {
     '@duckdb/node-api':
-      /^(?:engine\/duckdb|serving\/sandbox)\/|^quality\/verdict\.ts$|^connectors\/files\/parquet\.ts$|^runtime\/(?:lane-worker|partitioned|refused)\.ts$/,
+      /^(?:engine\/duckdb|serving\/sandbox)\/|^quality\/verdict\.ts$|^connectors\/files\/parquet\.ts$|^runtime\/(?:partitioned|streams\/(?:lane-worker|refused))\.ts$/,
     fastify: /^serving\//,
     avsc: /^lake\//,
     kysely: /^state\//,

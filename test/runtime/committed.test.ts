@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Snapshot } from '../../src/lake/table.ts'
-import { newestRecord } from '../../src/runtime/committed.ts'
+import { newestRecord } from '../../src/runtime/streams/committed.ts'
 import { recordSummary } from '../../src/runtime/record.ts'
 
 /** A line of snapshots, newest first: those with offsets carry a record. The oldest has a parent where it is not the table's first. */

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { Database } from '../../src/engine/duckdb/database.ts'
 import { DUCKDB } from '../../src/engine/duckdb/dialect.ts'
 import { sql, stream, t, table } from '../../src/index.ts'
-import { frameOf } from '../../src/runtime/frame.ts'
+import { frameOf } from '../../src/runtime/tables/frame.ts'
 
 const events = stream('events', { columns: { at: t.timestamp() }, time: 'at' })
 

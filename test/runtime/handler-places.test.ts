@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
-import { DiskPlaces, type HandlerPlaces, StatePlaces } from '../../src/runtime/handler-places.ts'
+import { DiskPlaces, type HandlerPlaces, StatePlaces } from '../../src/runtime/changes/handler-places.ts'
 import { openState } from '../../src/state/state.ts'
 import { systemDisk } from '../../src/storage/disk.ts'
 

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { t } from '../../src/project/columns.ts'
 import { stream } from '../../src/project/stream.ts'
-import { groupsOf } from '../../src/runtime/joined-segments.ts'
+import { groupsOf } from '../../src/runtime/streams/joined-segments.ts'
 import { Home, query, send } from './home.ts'
 
 const clicks = stream('clicks', { columns: { id: t.int(), at: t.timestamp() }, time: 'at', unique: ['id'] })

@@ -1,6 +1,6 @@
-import type { LoadProgress } from '../../runtime/file-loader.ts'
+import type { LoadProgress } from '../../runtime/streams/file-loader.ts'
 import type { Runtime } from '../../runtime/runtime.ts'
-import type { StreamRunner } from '../../runtime/stream-runner.ts'
+import type { StreamRunner } from '../../runtime/streams/stream-runner.ts'
 
 /** What is told while a verb is carried out. */
 export type Progress =

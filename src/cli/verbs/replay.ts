@@ -1,7 +1,7 @@
 import { type Counts, NO_COUNTS } from '../../runtime/record.ts'
 import { replayQuarantine, replayStream } from '../../runtime/replay.ts'
 import type { Runtime } from '../../runtime/runtime.ts'
-import { ofRule } from '../../runtime/transform-runner.ts'
+import { ofRule } from '../../runtime/functions/transform-runner.ts'
 import { newestStep } from '../../runtime/warehouse.ts'
 import { type Tell, drain } from './progress.ts'
 

@@ -10,7 +10,7 @@ import { SPARK } from '../../../src/engine/spark/dialect.ts'
 import { sparkUrl } from './spark.ts'
 import { SparkSession } from '../../../src/engine/spark/session.ts'
 import { table, sql } from '../../../src/index.ts'
-import { frameOf } from '../../../src/runtime/frame.ts'
+import { frameOf } from '../../../src/runtime/tables/frame.ts'
 
 let session: SparkSession
 let database: Database
