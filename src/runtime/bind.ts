@@ -6,6 +6,8 @@ import type { Database } from '../engine/duckdb/database.ts'
 import { describe } from '../engine/duckdb/describe.ts'
 import type { Dialect } from '../engine/dialect.ts'
 import { DUCKDB } from '../engine/duckdb/dialect.ts'
+import { namedColumns } from '../engine/duckdb/named-columns.ts'
+import { syntaxTree } from '../engine/duckdb/syntax-tree.ts'
 import { duckdbType } from '../engine/duckdb/types.ts'
 import type { Field } from '../project/columns.ts'
 import { offeredColumns, sameType, typeName } from '../project/columns.ts'
@@ -18,7 +20,7 @@ import { checkLayout } from '../project/rules.ts'
 import type { SqlTemplate } from '../project/sql.ts'
 import type { Materialization, Table } from '../project/table.ts'
 import { ORIGIN_FIELDS, compileGate, streamFields } from '../quality/gate.ts'
-import { readsOutside } from './outside.ts'
+import { readsOutside, textOf } from './outside.ts'
 import { numberedSql, sessionsSql } from './tables/session-sql.ts'
 import { sessionInput, sessionQuery } from './tables/sessions.ts'
 
@@ -27,6 +29,8 @@ export interface BoundProject {
   readonly project: Project
   /** Columns by dataset, Millrace's own included. */
   readonly fields: ReadonlyMap<string, readonly Field[]>
+  /** Names, in lower case, that the queries of session tables have for columns; of those that read more, none. */
+  readonly named: ReadonlyMap<string, ReadonlySet<string>>
   /** Fingerprint of each dataset's declaration. */
   readonly code: ReadonlyMap<string, string>
   /** Everything wrong with the project, declarations and SQL. */
@@ -37,6 +41,7 @@ export interface BoundProject {
 export async function bindProject(project: Project, database: Database): Promise<BoundProject> {
   const problems: MillraceError[] = [...project.problems]
   const fields = new Map<string, readonly Field[]>()
+  const named = new Map<string, ReadonlySet<string>>()
   const code = new Map<string, string>()
   const empty = (dataset: Dataset) => emptyRelation(fields.get(dataset.name) ?? dataset.fields ?? [])
   const problemsOf = (dataset: Dataset) => problems.filter((problem) => problem.context.dataset === dataset.name)
@@ -56,6 +61,8 @@ export async function bindProject(project: Project, database: Database): Promise
     if (own === undefined || problemsOf(dataset).length > 0) continue
     problems.push(...(await bindChecks(dataset, own, database, empty)))
     code.set(dataset.name, fingerprint(dataset, own))
+    const names = await namesOf(dataset, database)
+    if (names) named.set(dataset.name, names)
   }
   for (const endpoint of project.endpoints.values()) {
     if (!endpoint.sql.datasets.every((input) => fields.has(input.name))) continue
@@ -69,7 +76,7 @@ export async function bindProject(project: Project, database: Database): Promise
       problems.push(locate(error, endpoint, 'sql', project))
     }
   }
-  return { project, fields, code, problems }
+  return { project, fields, named, code, problems }
 }
 
 /** Whether a problem with a query follows from one of the declaration: of the same column, or with its parameters. */
@@ -162,6 +169,12 @@ export function sessionsOver(table: Table, dialect: Dialect, relation: (dataset:
     table.sql.datasets.filter((other) => other !== input).map((other) => [other.name, relation(other)]),
   )
   return `SELECT * FROM ${sessionQuery(dialect, table, whole, numbered, `(${sessionsSql(dialect, numbered, shape)})`, 'true')}`
+}
+
+/** What the query of a session table has for names of columns, in whichever engine; undefined where that says not all that it reads. */
+async function namesOf(dataset: Dataset, database: Database): Promise<ReadonlySet<string> | undefined> {
+  if (dataset.kind === 'stream' || dataset.materialization.kind !== 'session' || dataset.overrides) return undefined
+  return namedColumns(await syntaxTree(database, textOf(dataset.sql)))
 }
 
 /** The columns of a session's key, as its input has them. */

@@ -160,6 +160,7 @@ export async function openTableRunner(shop: Workshop, table: Table, owned?: read
   return new TableRunner({
     ...options,
     fields: shop.bound.fields.get(table.name)!,
+    named: shop.bound.named.get(table.name),
     idlePartitions: shop.idlePartitions,
     ...(transform ? { transform } : {}),
     ...(transform && sharedStream(table) ? { shares: await openShares({ ...options, transform }, owned) } : {}),

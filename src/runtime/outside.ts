@@ -11,8 +11,12 @@ const READS = /^(read_\w+|parquet_\w+|sniff_csv|glob|\w+_scan|duckdb_\w+|pragma_
  * anything becoming due. Undefined when there is nothing, or the query cannot be read.
  */
 export async function readsOutside(database: Database, sql: SqlTemplate): Promise<string | undefined> {
-  const text = sql.render({ dataset: ({ name }) => quoteIdentifier(name), parameter: quoteLiteral })
-  return outsideIn(await syntaxTree(database, text))
+  return outsideIn(await syntaxTree(database, textOf(sql)))
+}
+
+/** A query over tables named as the datasets. */
+export function textOf(sql: SqlTemplate): string {
+  return sql.render({ dataset: ({ name }) => quoteIdentifier(name), parameter: quoteLiteral })
 }
 
 function outsideIn(node: unknown): string | undefined {

@@ -1,5 +1,4 @@
 import { MillraceError, asMillraceError } from '../base/errors.ts'
-import { quoteIdentifier, quoteLiteral } from '../base/identifier.ts'
 import type { Database } from '../engine/duckdb/database.ts'
 import { describe } from '../engine/duckdb/describe.ts'
 import { DUCKDB } from '../engine/duckdb/dialect.ts'
@@ -13,6 +12,7 @@ import type { SqlTemplate } from '../project/sql.ts'
 import { type Table, queryFor } from '../project/table.ts'
 import { type BoundProject, emptyRelation, locate, sessionsOver } from './bind.ts'
 import type { EngineStep } from './engine.ts'
+import { textOf } from './outside.ts'
 
 /**
  * What in a project's SQL Spark does not take, or takes for something else, with the portable spelling; told by the syntax
@@ -37,7 +37,7 @@ async function lint(
   bound: BoundProject,
   database: Database,
 ): Promise<MillraceError[]> {
-  const text = template.render({ dataset: ({ name }) => quoteIdentifier(name), parameter: quoteLiteral })
+  const text = textOf(template)
   const surroundings = surroundingsOf([...template.datasets, ...(part === 'sql' ? [] : [about])], bound)
   return unportable(text, await syntaxTree(database, text), surroundings).map(({ construct, spark, remedy }) =>
     locate(

@@ -17,6 +17,8 @@ export interface SessionStep {
   readonly engine: EngineStep
   readonly lakeTable: LakeTable
   readonly pins: Pins
+  /** Names, in lower case, that the query has for columns; undefined where it may read any. */
+  readonly named: ReadonlySet<string> | undefined
   /** Since the last step; undefined to compute all. */
   readonly changes: InputChanges | undefined
   /** Up to where the last step took all events to have come, ms, and the start of the earliest session it left open. */
@@ -154,6 +156,7 @@ export function sessionQuery(
 /** The intermediate tables of a step, kept by the engine. */
 class Scratch {
   readonly #step: SessionStep
+  readonly #driver: Pin
   readonly #shape: SessionShape
   rows = ''
   sessions = ''
@@ -162,13 +165,14 @@ class Scratch {
   constructor(step: SessionStep, driver: Pin) {
     const { by, gap } = step.sessions
     this.#step = step
+    this.#driver = driver
     this.#shape = { time: timeColumn(driver.dataset)!, by, gapMs: durationMs(gap, `${step.table.name}.gap`) }
   }
 
   /** Finds the sessions of some events. */
   async number(relation: string): Promise<void> {
     const { dialect } = this.#step.engine
-    this.rows = await this.#keep('rows of', numberedSql(dialect, relation, this.#shape))
+    this.rows = await this.#keep('rows of', numberedSql(dialect, this.#needed(relation), this.#shape))
     this.sessions = await this.#keep('sessions of', sessionsSql(dialect, this.rows, this.#shape))
   }
 
@@ -209,6 +213,17 @@ class Scratch {
   get isLateFrom(): string {
     const from = this.#step.engine.dialect.identifier('$from')
     return `EXISTS (SELECT 1 FROM ${this.#late} AS late WHERE ${this.#same('late', 'rows')} AND rows.${WINDOW_START} >= late.${from})`
+  }
+
+  /** Without columns that nobody asks for: events are sorted and kept whole. */
+  #needed(relation: string): string {
+    const { named, engine } = this.#step
+    if (!named) return relation
+    const { time, by } = this.#shape
+    const names = this.#driver.table.fields
+      .map(({ name }) => name)
+      .filter((name) => name === time || by.includes(name) || named.has(name.toLowerCase()))
+    return `(SELECT ${names.map(engine.dialect.identifier).join(', ')} FROM ${relation})`
   }
 
   #same(a: string, b: string): string {

@@ -30,6 +30,8 @@ export interface TableRunnerOptions {
   readonly table: Table
   readonly lakeTable: LakeTable
   readonly fields: readonly Field[]
+  /** Of a session table: names, in lower case, that its query has for columns; without them it may read any. */
+  readonly named?: ReadonlySet<string> | undefined
   readonly code: string
   readonly run: string
   /** Computes the rows; where functions make them, the embedded one. */
@@ -298,6 +300,7 @@ export class TableRunner {
           engine,
           lakeTable,
           pins: computing,
+          named: this.#options.named,
           changes,
           fromMs: since?.record.watermark,
           frontierMs: since?.record.frontier,
