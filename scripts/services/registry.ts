@@ -3,16 +3,12 @@ import { join } from 'node:path'
 import type { Home } from './home.ts'
 import { needJava } from './java.ts'
 import { copyJars, fileOf, installOnce, locked, readJars, run } from './packages.ts'
+import { makePython } from './python.ts'
 import type { Service } from './service.ts'
 
 const LOCKS = ['registry.jars', 'serializers.txt'].map(locked) as [string, string]
 const VERSION = '2.6.13'
 const UNPACK = { need: 'tar unpacks the registry', remedy: 'apt-get install tar' }
-const PYTHON = {
-  need: 'pip brings the serializers that tests write with',
-  remedy: 'apt-get install python3-venv (bash scripts/install-debian does)',
-  network: 'PyPI must be reachable; a mirror or proxy is set in pip.conf or PIP_INDEX_URL.',
-}
 
 /** A schema registry with Confluent's interface, which keeps all in memory, and a Python with Confluent's serializers. */
 export const registry: Service = {
@@ -30,10 +26,8 @@ export const registry: Service = {
       await run('tar', ['-xzf', packed, '-C', directory], UNPACK)
       rmSync(packed)
       say('pip downloads 20 MB')
-      const python = join(directory, 'python')
-      await run('python3', ['-m', 'venv', python], PYTHON)
-      const quiet = ['--quiet', '--disable-pip-version-check', '--only-binary', ':all:']
-      await run(join(python, 'bin', 'python'), ['-m', 'pip', 'install', ...quiet, '--requirement', serializers], PYTHON)
+      const pip = await makePython(join(directory, 'python'), 'pip brings the serializers that tests write with')
+      await pip('install', '--only-binary', ':all:', '--requirement', serializers)
     })
   },
   processes: () => 1,

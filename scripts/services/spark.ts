@@ -4,15 +4,11 @@ import { join } from 'node:path'
 import type { Home } from './home.ts'
 import { LOGGING, needJava } from './java.ts'
 import { copyJars, installOnce, locked, run } from './packages.ts'
+import { makePython } from './python.ts'
 import type { Service } from './service.ts'
 
 const VERSION = '4.1.3'
 const LOCKS = ['spark.jars', 'pyspark.txt', 'setuptools.txt'].map(locked) as [string, string, string]
-const PYTHON = {
-  need: 'pip brings Spark',
-  remedy: 'apt-get install python3-venv (bash scripts/install-debian does)',
-  network: 'PyPI must be reachable; a mirror or proxy is set in pip.conf or PIP_INDEX_URL.',
-}
 
 /**
  * A Spark Connect server of two threads and about 2 GB, with what Iceberg on S3 and Kafka need. Spark comes from the Python package,
@@ -122,12 +118,10 @@ function libraries(home: Home): string {
 async function unpackSpark(directory: string, pyspark: string, setuptools: string): Promise<void> {
   const work = join(directory, 'download')
   mkdirSync(work)
-  const pip = join(work, 'venv', 'bin', 'pip')
-  const quiet = ['--quiet', '--disable-pip-version-check', '--require-hashes', '--no-deps']
-  await run('python3', ['-m', 'venv', join(work, 'venv')], PYTHON)
-  await run(pip, ['install', ...quiet, '--requirement', setuptools], PYTHON)
-  const download = ['download', ...quiet, '--no-binary', ':all:', '--no-build-isolation', '--dest', work]
-  await run(pip, [...download, '--requirement', pyspark], PYTHON)
+  const pip = await makePython(join(work, 'venv'), 'pip brings Spark')
+  await pip('install', '--requirement', setuptools)
+  const asItIs = ['--no-binary', ':all:', '--no-build-isolation']
+  await pip('download', ...asItIs, '--dest', work, '--requirement', pyspark)
   const archive = readdirSync(work).find((name) => name.endsWith('.tar.gz'))!
   const which = [`pyspark-${VERSION}/deps/jars`, '--strip-components=3']
   await run('tar', ['-xzf', join(work, archive), '-C', directory, ...which], {
