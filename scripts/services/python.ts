@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { run } from './packages.ts'
 
 /** pip at work in a Python of its own. It brings what its requirements name, each in a version and with a checksum, and nothing else. */
-export type Pip = (...args: readonly string[]) => Promise<unknown>
+export type Pip = (command: string, ...args: readonly string[]) => Promise<unknown>
 
 /** Makes a Python in a directory. `need` says what for, where there is none to make it with. Errors: those of `run`. */
 export async function makePython(directory: string, need: string): Promise<Pip> {
@@ -13,6 +13,5 @@ export async function makePython(directory: string, need: string): Promise<Pip> 
   }
   await run('python3', ['-m', 'venv', directory], options)
   const quiet = ['--quiet', '--disable-pip-version-check', '--require-hashes', '--no-deps']
-  return (command, ...args) =>
-    run(join(directory, 'bin', 'python'), ['-m', 'pip', command!, ...quiet, ...args], options)
+  return (command, ...args) => run(join(directory, 'bin', 'python'), ['-m', 'pip', command, ...quiet, ...args], options)
 }

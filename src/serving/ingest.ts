@@ -59,7 +59,7 @@ export function ingestRoute(app: FastifyInstance, platform: Platform, limits: Se
   })
 }
 
-/** Errors: `invalid` / `unknown-stream`, `unsupported-media-type`, `unsupported-encoding`, `body-too-large`, `bad-key`. */
+/** Errors: `invalid` / `unknown-stream`, `unknown-parameter`, `unsupported-media-type`, `unsupported-encoding`, `body-too-large`, `bad-key`. */
 function refuseEarly(
   request: FastifyRequest<{ Params: { name: string } }>,
   platform: Platform,
@@ -70,6 +70,13 @@ function refuseEarly(
   if (!streams.includes(name)) {
     throw new MillraceError('invalid', 'unknown-stream', `There is no stream '${name}'.`, {
       hint: didYouMean(name, streams),
+      context: { stream: name },
+    })
+  }
+  const [parameter] = Object.keys(request.query as object)
+  if (parameter !== undefined) {
+    throw new MillraceError('invalid', 'unknown-parameter', `Appending has no parameter '${parameter}'.`, {
+      hint: 'Leave it out; a key that makes the request safe to repeat goes into the header Idempotency-Key.',
       context: { stream: name },
     })
   }

@@ -230,6 +230,15 @@ describe('refuses', () => {
     expect((await post('{}', NDJSON, 'numbers')).status).toBe(404)
   })
 
+  test('a parameter, of which there is none', async () => {
+    const appended = shop.platform.appended.length
+    expect(await post('{}', NDJSON, 'orders?key=a')).toMatchObject({
+      status: 400,
+      body: { code: 'unknown-parameter', hint: expect.stringContaining('Idempotency-Key') as string },
+    })
+    expect(shop.platform.appended).toHaveLength(appended)
+  })
+
   test('what the platform refuses: too much waits', async () => {
     shop.platform.appendError = new MillraceError('unavailable', 'backlog-full', 'Too much waits.', {
       hint: 'Later.',
