@@ -200,7 +200,7 @@ export class Scheduler {
       if (outcome === 'published') this.#spread(dataset, change)
       const ended = clock.monotonic()
       const until = (part: number) => ended + (ended - started) * (1 / part - 1)
-      const soon = until(Math.max(share, more === true ? SHARE_BEHIND : SHARE_MAX))
+      const soon = Math.min(until(Math.max(share, more === true ? SHARE_BEHIND : SHARE_MAX)), ended + QUIET_REST_MS_MAX)
       this.#readyAt.set(dataset, proportional === true ? soon : until(share))
       this.#resting.set(dataset, soon)
       if (more === true) this.#makeDue(dataset, change)
@@ -235,7 +235,9 @@ export class Scheduler {
 const SHARE_MAX = 0.5
 /** The same where more is to be done already: what reads it gets its turn. */
 const SHARE_BEHIND = 0.9
+/** Longest rest while nothing else is to be done: a step may have taken long because it waited, for a slow store, say. */
+const QUIET_REST_MS_MAX = 10_000
 const RETRY_MS = 250
-const RETRY_MS_MAX = 60_000
+const RETRY_MS_MAX = 10_000
 /** Tries of a step in a one-shot run. */
 const ATTEMPTS_MAX = 4
