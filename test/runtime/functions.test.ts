@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Declaration } from '../../src/project/dataset.ts'
-import { check } from '../../src/index.ts'
+import { check, sql } from '../../src/index.ts'
 import { readRecord } from '../../src/runtime/record.ts'
 import { replayQuarantine, replayStream } from '../../src/runtime/replay.ts'
 import type { Runtime } from '../../src/runtime/runtime.ts'
@@ -79,6 +79,28 @@ describe('each row once', () => {
     expect(statusOf(again, 'words')).toMatchObject({ rows: 6, received: 3 })
     expect(await query(again, 'SELECT word FROM {words} ORDER BY _partition, _offset, _index')).toHaveLength(6)
     expect(await verify(again, 'words')).toMatchObject({ equal: true, published: 6 })
+  })
+
+  test('a check of the whole table is declared, and taken back: it is one process’s work for that time', async () => {
+    const home = await Home.make()
+    const { words, letters } = declared
+    const checked = { ...words, checks: [check.rowCount({ min: 1 })] }
+    const over = { ...letters, transform: { ...letters.transform, input: checked }, sql: sql`select * from ${checked}` }
+    let n = 0
+    for (const declarations of [
+      [clicks, words, letters],
+      [clicks, checked, over],
+      [clicks, words, letters],
+    ]) {
+      const runtime = await open(home, declarations, { start: false })
+      expect(statusOf(runtime, 'letters')).toMatchObject({ state: n === 0 ? 'empty' : 'ok', rows: 3 * n })
+      runtime.start()
+      await send(runtime, 'clicks', [click(++n, 'ab c')])
+      await runtime.settle()
+      expect(statusOf(runtime, 'words')).toMatchObject({ state: 'ok', rows: 2 * n, lag: 0 })
+      expect(statusOf(runtime, 'letters')).toMatchObject({ state: 'ok', rows: 3 * n, lag: 0 })
+      await home.stop(runtime)
+    }
   })
 
   test('killed between quarantine and rows, a step is done again and leaves nothing twice', async () => {

@@ -43,14 +43,19 @@ export function reachAt(
   const source = `${table.uuid}/${replays}`
   if (offsets)
     return {
-      offsets: Array.from({ length: sharedStream(dataset)!.partitions }, (_, i) => offsets[i] ?? 0),
+      offsets: Array.from({ length: originOf(dataset).partitions }, (_, i) => offsets[i] ?? 0),
       newest,
       source,
     }
   if (dataset.kind === 'stream') return undefined
   const input = dataset.transform!.input!
   const further = reachAt(input, inputs?.[input.name], lakeTableOf)
-  return further && { ...further, source }
+  return further && { ...further, newest: newest ?? further.newest, source }
+}
+
+/** The stream of the records that the rows of a dataset were made of, one by one. */
+function originOf(dataset: Dataset): Stream {
+  return dataset.kind === 'stream' ? dataset : originOf(dataset.transform!.input!)
 }
 
 /** Of some partitions, those that a snapshot of a dataset has all rows of that its stream has: none where that cannot be told. */
