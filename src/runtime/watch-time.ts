@@ -41,7 +41,14 @@ async function watchFreshness(runtime: Runtime, signal: AbortSignal): Promise<vo
   while (watched.length > 0) {
     await runtime.options.clock.sleep(FRESHNESS_MS, signal)
     if (signal.aborted) return
-    for (const dataset of watched) runtime.audits.set(dataset.name, await runtime.auditPublished(dataset))
+    for (const dataset of watched) {
+      try {
+        runtime.audits.set(dataset.name, await runtime.auditPublished(dataset))
+      } catch (error) {
+        // The next look finds what this one could not.
+        if (!asMillraceError(error).retryable) throw error
+      }
+    }
   }
 }
 

@@ -1,6 +1,11 @@
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { MillraceError } from '../../src/base/errors.ts'
+import { Database } from '../../src/engine/duckdb/database.ts'
 import { check, sql, stream, t, table } from '../../src/index.ts'
 import type { Check, Stream } from '../../src/index.ts'
+import { duckdbEngine } from '../../src/runtime/duckdb-engine.ts'
+import type { Engine } from '../../src/runtime/engine.ts'
 import { datasetDetail, observe } from '../../src/runtime/status.ts'
 import type { Runtime } from '../../src/runtime/runtime.ts'
 import { verify } from '../../src/runtime/verify.ts'
@@ -257,6 +262,46 @@ describe('a failing check on a table', () => {
     expect(statusOf(runtime, 'checked')).toMatchObject({ state: 'blocked', rows: 1 })
     expect(statusOf(runtime, 'checked').reason).toMatch(/^numbers: could not be evaluated: .*'x'/)
   })
+})
+
+test('an engine that goes away during a check says nothing of the rows: the step is done again', async () => {
+  const checked = table('checked', {
+    sql: sql`select * from ${source}`,
+    checks: [check.rowCount({ min: 1 }), check.unique(['id'])],
+  })
+  const home = await Home.make()
+  const database = await Database.open({ threads: 1, memory: 256 * 1024 ** 2, temporary: join(home.directory, 'tmp') })
+  const whole = duckdbEngine(database)
+  let away = 0
+  const engine: Engine = {
+    ...whole,
+    step: (work) =>
+      whole.step((step) =>
+        work(
+          new Proxy(step, {
+            get(target, key) {
+              const found = Reflect.get(target, key) as unknown
+              if (key === 'rows')
+                return (text: string) => {
+                  if (!text.includes('passed') || away === 0) return target.rows(text)
+                  away--
+                  throw new MillraceError('unavailable', 'engine-away', 'The engine was restarted.')
+                }
+              return typeof found === 'function' ? (found.bind(target) as unknown) : found
+            },
+          }),
+        ),
+      ),
+  }
+  const runtime = await home.open([source, checked], { engine: () => engine })
+  await runtime.settle()
+  away = 2
+  await send(runtime, 'source', [row('1')])
+  await runtime.settle()
+  expect(away).toBe(0)
+  expect(statusOf(runtime, 'checked')).toMatchObject({ state: 'ok', rows: 1 })
+  await home.stop(runtime)
+  await database.close()
 })
 
 describe('a failing check on a stream', () => {
