@@ -38,7 +38,7 @@ export function checkTransform(table: Table, transform: Transform, local: Local)
     if (timeColumn(input!) === undefined)
       local.report(
         'no-time',
-        `${call} '${table.name}' has a time, but ${input!.kind} '${input!.name}' has none: nobody could tell up to when all rows have come.`,
+        `its rows have a time, but ${input!.kind} '${input!.name}' has none: nobody could tell up to when all have come.`,
         `Declare time: 'column' of '${input!.name}', or leave it out here.`,
         materialization.time,
       )
