@@ -133,6 +133,7 @@ test('windows over what functions of several processes made close by the streamâ
       async () =>
         (await running.get('front', '/v1/datasets/per_minute/rows?order=window_start')).body.rows as { n: number }[],
       (rows) => String(rows?.map(({ n }) => n)) === String(wanted),
+      1_200,
     )
   const batch = (minute: number) => Array.from({ length: 40 }, (_, n) => visit(minute * 60 + n, n))
   await running.append('front', 'visits', batch(0))
