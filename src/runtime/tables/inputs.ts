@@ -29,6 +29,24 @@ export function isChanged(change: InputChange | undefined): boolean {
   return change === undefined || change.added.length > 0 || change.removed.length > 0
 }
 
+/** Some datasets as a step read them; undefined when that cannot be had any more. */
+export function pinsOf(
+  datasets: readonly Dataset[],
+  record: StepRecord,
+  lakeTableOf: (dataset: Dataset) => LakeTable,
+): Pins | undefined {
+  const pins = new Map<string, Pin>()
+  for (const dataset of datasets) {
+    const table = lakeTableOf(dataset)
+    const id = record.inputs?.[dataset.name]
+    if (id === undefined) return undefined
+    const snapshot = id === null ? undefined : table.snapshot(BigInt(id))
+    if (id !== null && !snapshot) return undefined
+    pins.set(dataset.name, { dataset, table, snapshot })
+  }
+  return pins
+}
+
 /** File changes of each input since a step; undefined when some cannot be told, and all is to be recomputed. */
 export async function changesSince(pins: Pins, record: StepRecord): Promise<InputChanges | undefined> {
   const all = new Map<string, InputChange>()

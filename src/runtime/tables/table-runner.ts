@@ -15,10 +15,10 @@ import { castColumns } from './cast.ts'
 import { type FilesOf, deltaReadings } from './delta.ts'
 import type { Engine, EngineStep } from '../engine.ts'
 import { frameOf } from './frame.ts'
-import { type InputChanges, type Pin, type Pins, changesSince, isChanged, wholeRelation } from './inputs.ts'
+import { type InputChanges, type Pins, changesSince, isChanged, pinsOf, wholeRelation } from './inputs.ts'
 import { mergeByKey } from './key-merge.ts'
 import { type Counts, NO_COUNTS, type StepRecord, readRecord, recordSummary } from '../record.ts'
-import { type Reach, reachAt } from '../functions/reach.ts'
+import { reachAt } from '../functions/reach.ts'
 import type { Shares } from '../functions/shares.ts'
 import type { TransformRunner, Transformed } from '../functions/transform-runner.ts'
 import { CANDIDATE, newestStep, rowsVersion } from '../warehouse.ts'
@@ -166,7 +166,7 @@ export class TableRunner {
     const forced = range.everything === true || range.fromMs !== undefined || range.toMs !== undefined
     const isSame = newest?.record.code === code && newest.record.checks === checks && !isShared(newest.record)
     const watermark = this.#watermark(pins, newest?.record.watermark)
-    const taken = newestTaken(table, pins)
+    const taken = newestTaken(table, pins, newest?.record)
     const isPassed =
       (waitsForTime(table) && watermark !== newest?.record.watermark) ||
       String(taken ?? []) !== String(newest?.record.newest ?? [])
@@ -225,19 +225,13 @@ export class TableRunner {
   #readBy(record: StepRecord): Pins | undefined {
     const { table, code, lakeTableOf } = this.#options
     if (record.code !== code) return undefined
-    const pins = new Map<string, Pin>()
-    for (const dataset of table.sql.datasets) {
-      const lakeTable = lakeTableOf(dataset)
-      const now = lakeTable.snapshot('main')
-      const id = record.inputs?.[dataset.name]
-      // Of several workers' steps none tells how far the others were: offsets do, as long as the rows below are the same.
-      const then = isShared(record)
-        ? isSource(record, reachAt(dataset, now && String(now.id), lakeTableOf)) && (now ?? true)
-        : id === null || (id !== undefined && lakeTable.snapshot(BigInt(id)))
-      if (!then) return undefined
-      pins.set(dataset.name, { dataset, table: lakeTable, snapshot: then === true ? undefined : then })
-    }
-    return pins
+    if (!isShared(record)) return pinsOf(table.sql.datasets, record, lakeTableOf)
+    // None of several workers' steps tells how far the others were: offsets do, as long as the rows below them are the same.
+    const pins = this.#pin()
+    const { input } = table.transform!
+    const { snapshot } = pins.get(input!.name)!
+    const reach = snapshot && reachAt(input!, String(snapshot.id), lakeTableOf)
+    return record.source === undefined || record.source === reach?.source ? pins : undefined
   }
 
   #pin(): Pins {
@@ -461,22 +455,20 @@ function isShared({ offsets }: StepRecord): boolean {
   return offsets !== undefined
 }
 
-/** Whether what a step of one of several workers took is what there is: before the first rows anything is. */
-function isSource({ source }: StepRecord, reach: Reach | undefined): boolean {
-  return source === undefined || source === reach?.source
-}
-
 /** What a table made by functions counts from step to step. */
 function totalsOf(from: Pick<StepRecord, 'counts' | 'steps'> | undefined): Pick<StepRecord, 'counts' | 'steps'> {
   const { counts, steps } = from ?? {}
   return counts === undefined || steps === undefined ? {} : { counts, steps }
 }
 
-/** The newest event times of the records that a table of functions takes its rows of; undefined for others. */
-function newestTaken(table: Table, pins: Pins): StepRecord['newest'] {
-  const input = table.transform?.input
-  const snapshot = input && timedStream(table) ? pins.get(input.name)!.snapshot : undefined
-  return snapshot && readRecord(snapshot.summary)?.newest
+/**
+ * The newest event times of the records that a table of functions takes its rows of; undefined for others. Somebody else's snapshot
+ * of the input does not tell: then they are as they were.
+ */
+function newestTaken(table: Table, pins: Pins, before: StepRecord | undefined): StepRecord['newest'] {
+  if (!timedStream(table)) return undefined
+  const { snapshot } = pins.get(table.transform!.input!.name)!
+  return (snapshot && readRecord(snapshot.summary)?.newest) ?? before?.newest
 }
 
 function sameInputs(a: StepRecord['inputs'], b: Record<string, string | null>): boolean {

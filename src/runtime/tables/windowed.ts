@@ -52,18 +52,21 @@ export interface WindowedChange {
 }
 
 /**
- * Computes the windows that are due, each from all its rows, and replaces what is published of them. A window is due when
- * rows of it came or went and, where closed windows are published, when the watermark has passed its end. So late rows and
+ * Computes the windows that are due, each from all its rows, and replaces what is published of them; one that no row is left of
+ * goes. A window is due when rows of it came or went and, where closed windows are published, when the watermark has passed its end. So late rows and
  * replays correct what is published by the same way by which it came to be.
  */
 export async function computeWindows(step: WindowedStep): Promise<WindowedChange> {
   const { engine, frame, only, changes, lakeTable } = step
   const { fromMs, toMs } = only ?? { fromMs: -Infinity, toMs: Infinity }
-  const due = [...(await dueWindows(step))]
-    .filter((start) => frame.endOf(start) > fromMs && start < toMs)
-    .sort((a, b) => a - b)
+  const { replaced, filled } = await dueWindows(step)
+  const inOrder = (starts: ReadonlySet<number>) =>
+    [...starts].filter((start) => frame.endOf(start) > fromMs && start < toMs).sort((a, b) => a - b)
+  const due = inOrder(filled)
   const kept =
-    changes === undefined && only === undefined ? { add: [], remove: await step.live() } : await keepOthers(step, due)
+    changes === undefined && only === undefined
+      ? { add: [], remove: await step.live() }
+      : await keepOthers(step, inOrder(replaced))
   const add: DataFile[] = [...kept.add]
   if (due.length > SINGLE_MAX && (await isSmall(step, due)) && (await isLateral(step))) {
     for (let i = 0; i < due.length; i += LATERAL_MAX)
@@ -95,8 +98,15 @@ const SINGLE_MAX = 32
 /** Windows computed by one statement over the rows of all. */
 const LATERAL_MAX = 4_096
 
-/** Starts of the windows to compute. */
-async function dueWindows(step: WindowedStep): Promise<Set<number>> {
+/** Starts of windows. */
+interface Due {
+  /** Those of which nothing stays that is published. */
+  readonly replaced: ReadonlySet<number>
+  /** Of these, those that have rows to be computed from: a query that aggregates would give a row for none. */
+  readonly filled: ReadonlySet<number>
+}
+
+async function dueWindows(step: WindowedStep): Promise<Due> {
   const { frame, emit, pins, changes, only, fromMs, watermarkMs } = step
   const isClosed = (start: number) => watermarkMs !== undefined && frame.endOf(start) <= watermarkMs
   const isWanted = emit === 'closed' ? isClosed : () => true
@@ -108,12 +118,13 @@ async function dueWindows(step: WindowedStep): Promise<Set<number>> {
   const plain = plainInputs(step)
   if (everything) {
     for (const pin of plain) for (const start of await startsIn(step, pin, -Infinity, Infinity)) due.add(start)
-    // Those published that no row is left of.
-    for (const start of await publishedStarts(step)) due.add(start)
-    return new Set([...due].filter(isWanted))
+    const filled = new Set([...due].filter(isWanted))
+    return { replaced: new Set([...filled, ...(await publishedStarts(step)).filter(isWanted)]), filled }
   }
+  let mayBeEmpty = false
   for (const pin of plain) {
     const { added, removed } = changes.get(pin.dataset.name)!
+    mayBeEmpty ||= removed.length > 0
     for (const start of await starts(step, pin, await step.engine.relation(pin.table, [...added, ...removed])))
       due.add(start)
   }
@@ -127,7 +138,13 @@ async function dueWindows(step: WindowedStep): Promise<Set<number>> {
       for (const start of await startsIn(step, pin, low, watermarkMs))
         if (frame.endOf(start) > fromMs && isClosed(start)) due.add(start)
   }
-  return new Set([...due].filter(isWanted))
+  const replaced = new Set([...due].filter(isWanted))
+  if (!mayBeEmpty || replaced.size === 0) return { replaced, filled: replaced }
+  const [first, last] = [Math.min(...replaced), Math.max(...replaced)]
+  const filled = new Set<number>()
+  for (const pin of plain)
+    for (const start of await startsIn(step, pin, first, frame.endOf(last))) if (replaced.has(start)) filled.add(start)
+  return { replaced, filled }
 }
 
 /** The inputs whose rows make windows: those with a time that the query reads for the window alone. */
