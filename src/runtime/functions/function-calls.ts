@@ -22,7 +22,7 @@ class CallTimeout extends Error {
 const REASON_MAX = 4_000
 
 /** Frames of this folder and of Node say nothing about the function. */
-const OWN_FOLDER = new URL('..', import.meta.url).href
+const OWN_FOLDER = new URL('.', import.meta.url).href
 const isOwnFrame = (line: string) =>
   /^ +at /.test(line) && (line.includes(OWN_FOLDER) || line.includes('node:internal'))
 

@@ -245,7 +245,7 @@ export class Shares {
         counts: came ? addCounts(committed.counts, counts) : counts,
         basis,
         inputs: this.#read(input),
-        newest: this.#timeOf(input, committed),
+        newest: committed.newest.map((_, i) => input.reach.newest?.[i] ?? null),
       },
       add,
       refused: { add: refused, remove: came ? [] : 'all' },
@@ -309,10 +309,6 @@ export class Shares {
     return engine.step(async (step) =>
       transform.take({ query: await query(step), write: (sql) => step.write(lakeTable, sql), directory: undefined }),
     )
-  }
-
-  #timeOf({ reach }: Input, { newest }: Committed): Committed['newest'] {
-    return newest.map((_, i) => reach.newest?.[i] ?? null)
   }
 
   #read({ snapshot }: Input): Readonly<Record<string, string>> {
